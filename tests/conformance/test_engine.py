@@ -35,6 +35,12 @@ def unlicensed(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
+WITH_WRONG_AXES = Mutant(
+    "", "shape-axes", "vision", (Edit("registry.yaml", "axes: batch channel, shape: [5]", "axes: batch token channel"),)
+)
+WITHOUT_A_LAYER = Mutant("", "shape-layers", "vision", (Edit("registry.yaml", "{module: norm,", "{module: other,"),))
+
+
 def declare(project: Path, text: str) -> None:
     (project / "src/acme_zoo/conformance.toml").write_text(text, encoding="utf-8")
 
@@ -117,6 +123,19 @@ def test_a_folder_without_a_plugin_and_an_unknown_name_are_refused(tmp_path: Pat
         pass
     with pytest.raises(NotFoundError, match="starter"), opened("startr"):
         pass
+    with pytest.raises(NotFoundError, match="there is no model 'starter/no'"), opened("starter/no"):
+        pass
+
+
+@pytest.mark.parametrize("path", ["./nothere", "../no/zoo", "/no/zoo", "~/no-zoo", "no-zoo/", "no/zoo/"])
+def test_a_path_without_a_folder_is_not_taken_for_a_model(path: str) -> None:
+    with pytest.raises(NotFoundError, match=f"there is no folder {path}\\. Next: zoo plugin new"), opened(path):
+        pass
+    with (
+        pytest.raises(NotFoundError, match=f"there is no file {path}registry.yaml\\. "),
+        opened(f"{path}registry.yaml"),
+    ):
+        pass
 
 
 def test_a_wheel_leaves_out_what_its_backend_excludes(tmp_path: Path) -> None:
@@ -145,12 +164,77 @@ def test_the_network_of_a_model_is_built_for_the_first_check_and_freed_after_the
     with opened("toy") as target:
         (model,) = target.models
         engine.check("law-finite", model)
-        first = model.first
-        assert first is not None
+        first = model.shared["shape-build"]
         assert first.outcome == "passed"
         engine.run(target.plugins, target.models, tiers=["shape", "law"])
-        assert model.first is first
+        assert model.shared["shape-build"] is first
         assert not {"tracer", "network", "backbone", "reference", "alone"} & vars(model).keys()
+
+
+@pytest.mark.parametrize(
+    ("mutant", "reason"),
+    [
+        (WITH_WRONG_AXES, "its layers do not have the declared axes: mend shape-axes first"),
+        (WITHOUT_A_LAYER, "its declared layers do not run: mend shape-layers first"),
+    ],
+)
+def test_layers_that_are_not_as_declared_have_one_finding(mutant: Mutant, reason: str, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    write_plugin("vision", project, mutant)
+    report = report_in(project, ["shape", "law"])
+    assert [finding.code for finding in report.findings] == [mutant.code]
+    assert {each.reason for each in report.results if each.code in codes_of("law")} == {reason}
+    assert report.gaps == []
+    declare(project, f'[expected-failures]\n{mutant.code} = "{REASON}"\n')
+    accepted = report_in(project, ["shape", "law"])
+    assert accepted.gaps == [f"acme/vit: no check of the tier law ran ({reason})"]
+    assert not accepted.is_good
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "cause", "fix"),
+    [
+        (
+            'socket.create_connection(("192.0.2.1", 9))',
+            "static-network",
+            "the code of the plugin asks for a connection to 192.0.2.1, and is refused",
+            CHECKS["static-network"].fix,
+        ),
+        ("import no_such_module", "shape-build", "the plugin 'acme' failed in layerzoo_build", "correct "),
+    ],
+)
+def test_a_module_that_fails_in_a_hook_is_reported_at_its_line(
+    line: str, code: str, cause: str, fix: str, tmp_path: Path
+) -> None:
+    future = "from __future__ import annotations\n"
+    edits = (Edit("network.py", future, f"{future}\nimport socket\n{line}\n"),)
+    package = write_plugin("vision", tmp_path / "project", Mutant("", code, "vision", edits))
+    number = (package / "network.py").read_text(encoding="utf-8").splitlines().index(line) + 1
+    (found,) = report_in(tmp_path / "project", ["shape"]).findings
+    assert found.code == code
+    assert found.place == f"{package / 'network.py'}:{number}"
+    assert found.cause.startswith(cause)
+    assert found.fix.startswith(fix)
+
+
+def test_random_features_are_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    mixed = "        mixed: Tensor = x + self.down("
+    dropout = Edit("network.py", mixed, f"        x = functional.dropout(x, 0.1)\n{mixed}")
+    write_plugin("vision", tmp_path / "project", Mutant("", "law-determinism", "vision", (dropout,)))
+    with caplog.at_level("WARNING", "layerzoo"):
+        report = report_in(tmp_path / "project", ["law"])
+    assert "law-determinism" in {found.code for found in report.findings}
+    (record,) = caplog.records
+    assert "features at block.0, block.1, norm, head are random" in record.getMessage()
+
+
+def test_a_missing_checkpoint_is_named_as_the_file_of_the_project(tmp_path: Path) -> None:
+    source = '"package://acme-zoo/acme_zoo/gone.safetensors"'
+    missing = Mutant("", "weights-available", "vision", (Edit("registry.yaml", '"file:weights.safetensors"', source),))
+    package = write_plugin("vision", tmp_path / "project", missing)
+    (found,) = report_in(tmp_path / "project", ["weights"]).findings
+    assert found.cause.endswith(f"there is no file {package / 'gone.safetensors'}")
+    assert found.fix == "Write the checkpoint to this file, or correct `source:` of `weights:`."
 
 
 @pytest.mark.parametrize(

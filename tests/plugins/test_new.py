@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from tests.page_session import session
 from tests.readme import write_files
 from tests.terminal import Zoo
 
+from layerzoo.conformance.codes import TIERS, Tier
 from layerzoo.errors import OutputError, UsageError
 from layerzoo.modalities import MODALITIES, Modality
 from layerzoo.plugins.scaffold import LIBRARIES, Library, NewPlugin, libraries, write_plugin
@@ -59,8 +60,8 @@ def zoo(*arguments):
         except SystemExit as exit:
             return [exit.code or 0, out.getvalue()]
 
-def outcome(namespace, model, inputs, is_checked):
-    check = {"check": zoo("plugin", "check", namespace)} if is_checked else {}
+def outcome(namespace, model, inputs, tiers):
+    check = {"check": zoo("plugin", "check", namespace, *(f"--tier={tier}" for tier in tiers))} if tiers else {}
     return check | {
         "list": zoo("list", "--plugin", namespace, "--format", "ids"),
         "layers": zoo("layers", model, "--format", "json"),
@@ -75,30 +76,25 @@ print(json.dumps([outcome(*plugin) for plugin in json.loads(sys.argv[1])]))
 def install_variants(
     variants: Sequence[Variant], folder: Path, samples: Path, index: Path
 ) -> tuple[Installation, list[NewPlugin]]:
-    """Build the wheel of each variant, and install them into a new environment with the packages of this one."""
+    """Install the folder of each variant into a new environment with the packages of this one, and not editable."""
     plugins = [variant.write(folder) for variant in variants]
-    for plugin in plugins:
-        subprocess.run(
-            [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", folder / "dist"],
-            cwd=plugin.folder, check=True, capture_output=True,
-        )  # fmt: skip
     installation = session(folder, index)
-    install(installation, "--no-deps", "--no-index", *(folder / "dist").glob("*.whl"))
+    install(installation, "--no-deps", "--no-index", "--no-build-isolation", *(plugin.folder for plugin in plugins))
     write_files(installation.home, samples)
     (installation.home / "tweets.txt").rename(installation.home / "texts.txt")
     return installation, plugins
 
 
 def check_variants(
-    variants: Sequence[Variant], folder: Path, samples: Path, index: Path, checked: Sequence[Variant]
+    variants: Sequence[Variant], folder: Path, samples: Path, index: Path, checked: Mapping[Variant, Sequence[Tier]]
 ) -> None:
     """Run the verbs on the installed plugins, and check their results.
 
-    checked: the variants to run `zoo plugin check` on, too.
+    checked: the variants to run `zoo plugin check` on, too, each with the tiers.
     """
     installation, plugins = install_variants(variants, folder, samples, index)
     asked = [
-        (plugin.namespace, plugin.model, plugin.inputs, variant in checked)
+        (plugin.namespace, plugin.model, plugin.inputs, checked.get(variant, ()))
         for variant, plugin in zip(variants, plugins, strict=True)
     ]
     done = subprocess.run(
@@ -121,7 +117,7 @@ def check_outcome(plugin: NewPlugin, outcome: dict[str, Any], messages: str) -> 
 
 def test_a_new_plugin_of_each_library_installs_lists_and_extracts(tmp_path: Path, samples: Path, index: Path) -> None:
     assert {variant.library for variant in ONE_PER_LIBRARY} == set(LIBRARIES)
-    check_variants(ONE_PER_LIBRARY, tmp_path, samples, index, checked=())
+    check_variants(ONE_PER_LIBRARY, tmp_path, samples, index, checked={ONE_PER_LIBRARY[0]: ["static"]})
 
 
 @pytest.mark.slow
@@ -130,7 +126,7 @@ def test_each_variant_installs_lists_checks_and_extracts(
     modality: Modality, tmp_path: Path, samples: Path, index: Path
 ) -> None:
     variants = [variant for variant in ALL if variant.modality == modality]
-    check_variants(variants, tmp_path, samples, index, checked=variants)
+    check_variants(variants, tmp_path, samples, index, checked=dict.fromkeys(variants, TIERS))
 
 
 @pytest.mark.slow

@@ -20,6 +20,16 @@ from layerzoo.plugins.probe import for_each
 _MODULES: dict[Tier, str] = {tier: f"layerzoo.conformance.{tier}" for tier in TIERS}
 _FIRST = "shape-build"
 """The check that all later ones need: its network runs."""
+_UNUSABLE = {
+    "shape-layers": "its declared layers do not run",
+    "shape-axes": "its layers do not have the declared axes",
+    "shape-width": "its layers do not have the declared shapes",
+    "shape-prefix-tokens": "its layers do not have the declared prefix tokens",
+    "shape-frames": "its frames do not have the declared length and hop",
+}
+"""The checks of declarations without which no layer can be read, and what is wrong when they fail."""
+_NEED_LAYERS = ("shape-costs", "shape-default", "shape-stale", *codes_of("law"))
+"""The checks that read the declared layers."""
 
 
 def plugin_codes() -> list[str]:
@@ -89,12 +99,12 @@ def check(code: str, subject: PluginSubject | ModelSubject, expected: str | None
 
 
 def _checked(code: str, subject: PluginSubject | ModelSubject) -> Result:
-    """Return the result of a check, whatever it raises. Of a model, the first check runs once: all others need it."""
-    if code != _FIRST or not isinstance(subject, ModelSubject):
+    """Return the result of a check, whatever it raises. Of a model, checks that others need run once."""
+    if code not in (_FIRST, *_UNUSABLE) or not isinstance(subject, ModelSubject):
         return _run(code, subject)
-    if subject.first is None:
-        subject.first = _run(code, subject)
-    return subject.first
+    if code not in subject.shared:
+        subject.shared[code] = _run(code, subject)
+    return subject.shared[code]
 
 
 def _run(code: str, subject: PluginSubject | ModelSubject) -> Result:
@@ -112,7 +122,7 @@ def _run(code: str, subject: PluginSubject | ModelSubject) -> Result:
     except Skip as skip:
         return result("skipped", reason=str(skip))
     except OutsideRepositoryError as error:
-        return result("failed", [finding(subject, "static-network", reason_of(error))])
+        return result("failed", [_connection(error, subject)])
     except LayerzooError as error:
         return result("failed", [finding(subject, code, reason_of(error))])
     except Exception as error:  # noqa: BLE001 - the code of a plugin may raise anything
@@ -120,14 +130,36 @@ def _run(code: str, subject: PluginSubject | ModelSubject) -> Result:
     return result("failed", found) if found else result("passed")
 
 
+def _connection(error: OutsideRepositoryError, subject: PluginSubject | ModelSubject) -> Finding:
+    """Return the finding about a connection that the code of a plugin asks for, at the line of the plugin."""
+    owner = subject.owner if isinstance(subject, ModelSubject) else subject
+    if place := owner.place_of(error):
+        cause = f"the code of the plugin asks for a connection to {error.reference}, and is refused"
+        return finding(subject, "static-network", cause, place=place)
+    return finding(subject, "static-network", reason_of(error).partition(" Next: ")[0])
+
+
 def broken(code: str, subject: ModelSubject) -> str | None:
-    """Return why a check of a model cannot run: its network does not; None if it can."""
+    """Return why a check of a model cannot run: its network or its layers are not usable; None if it can."""
     if CHECKS[code].tier == "static" or code == _FIRST:
         return None
     if subject.spec.unusable is not None:
         raise Skip(f"it is declared unusable: {subject.spec.unusable}")
     first = _checked(_FIRST, subject)
-    return None if first.outcome == "passed" else first.reason or f"its network does not run: {_FIRST}"
+    if first.outcome != "passed":
+        return first.reason or f"its network does not run: {_FIRST}"
+    return _unreadable(subject) if code in _NEED_LAYERS else None
+
+
+def _unreadable(subject: ModelSubject) -> str | None:
+    """Return why no layer of a model can be read, as a check of its declaration found; None if they can be."""
+    try:
+        subject.resolved  # noqa: B018 - compares the declaration with a trace
+    except LayerzooError:
+        for code, reason in _UNUSABLE.items():
+            if _checked(code, subject).outcome == "failed":
+                return f"{reason}: mend {code} first"
+    return None
 
 
 def _functions(tier: Tier) -> dict[str, Callable[[Any], Iterator[Finding]]]:

@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from layerzoo.registry import PluginManifest
 from layerzoo.small_files import read_small
 
 _MAX_BYTES = 1_000_000
+
+
+def is_left_out(plugin: PluginManifest, file: Path) -> bool:
+    """Return whether the wheel of a plugin's project does not include a file of its package.
+
+    Args:
+        plugin: False for one that was not installed from a folder.
+        file: in its package. One that was installed from the wheel is included, wherever the project is.
+    """
+    if plugin.project is None or _is_installed(plugin.distribution, file):
+        return False
+    return is_packaged(Path(plugin.project), file) is False
+
+
+def _is_installed(distribution: str, file: Path) -> bool:
+    """Return whether a distribution lists a file in its RECORD, which names what was copied from its wheel.
+
+    Source: PyPA, "Recording installed projects". An editable installation lists no file of the package.
+    """
+    try:
+        metadata = importlib.metadata.distribution(distribution)
+        if metadata.read_text("RECORD") is None:
+            return False
+        listed = [each for each in metadata.files or () if each.name == file.name]
+        return file.resolve() in {Path(str(metadata.locate_file(each))).resolve() for each in listed}
+    except Exception:  # noqa: BLE001 - damaged metadata, and finders of other tools, raise anything
+        return False
 
 
 def is_packaged(project: Path, file: Path) -> bool | None:

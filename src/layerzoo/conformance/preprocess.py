@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from layerzoo.conformance import inputs
+from layerzoo.conformance.pixels import DIFFERENCE, pixel_diagnosis, pixel_difference
 from layerzoo.conformance.report import Finding
 from layerzoo.conformance.static import finding
 from layerzoo.conformance.subject import ModelSubject, Skip, reason_of
@@ -33,8 +34,6 @@ from layerzoo.spec import AudioPreprocess, ImagePreprocess, TextPreprocess, Vide
 
 _LARGEST_MEAN, _LARGEST_STD = 1.0, 2.0
 """On a scale of 0 to 1. The largest in use: a mean of 0.55, a standard deviation of 1."""
-_DIFFERENCE = 0.02
-"""As a share of the standard deviation of the pixels: an image that Pillow and torch resize differs by 0.01."""
 _RATE_NAMES = ("sample_rate", "sampling_rate", "sample_rate_hz", "samplerate")
 _LIBRARY_FIELDS = ("mean", "std", "resize", "sample_rate_hz", "channels")
 """The declared values that follow from how weights were trained, whatever the size of the input."""
@@ -91,46 +90,11 @@ def values(subject: ModelSubject) -> Iterator[Finding]:
             cause = f"the hook gives {applied.shape}, and the declared values {stated.shape}"
             yield finding(subject, "preprocess-values", cause)
             return
-        difference = _difference(applied, stated)
-        if difference > _DIFFERENCE:
-            cause = f"pixels differ by {difference:.2g} of their spread: {_diagnosis(applied, sample, declared)}"
+        difference = pixel_difference(applied, stated)
+        if difference > DIFFERENCE:
+            cause = f"pixels differ by {difference:.2g} of their spread: {pixel_diagnosis(applied, sample, declared)}"
             yield finding(subject, "preprocess-values", cause)
             return
-
-
-def _diagnosis(applied: NDArray[Any], sample: Any, declared: ImagePreprocess) -> str:
-    """Return which other declaration fits the applied preprocessing."""
-    stated = to_array(sample, declared)
-    if any(_difference(applied, each) < _DIFFERENCE for each in _reversed(sample, declared)):
-        return "the hook gives the channels in the order blue, green, red"
-    filters = get_args(get_type_hints(ImagePreprocess)["resize"])
-    for name in filters:
-        other = replace(declared, resize=name)
-        if name not in (declared.resize, "none") and _difference(applied, to_array(sample, other)) < _DIFFERENCE:
-            return f"the hook resizes by `{name}`, and declared is `{declared.resize}`"
-    lines = [np.polyfit(one.ravel(), other.ravel(), 1) for one, other in zip(stated, applied, strict=True)]
-    fitted = np.stack([slope * one + offset for one, (slope, offset) in zip(stated, lines, strict=True)])
-    if _difference(applied, fitted) < _DIFFERENCE:
-        std = [round(float(s / slope), 4) for s, (slope, _) in zip(declared.std, lines, strict=True)]
-        mean = [
-            round(float(m - offset * s / slope), 4)
-            for m, s, (slope, offset) in zip(declared.mean, declared.std, lines, strict=True)
-        ]
-        return (
-            f"the hook applies mean {mean} and std {std}, and declared are {list(declared.mean)}, {list(declared.std)}"
-        )
-    for crop in (1.0, 0.875, 0.9, 0.95):
-        if _difference(applied, to_array(sample, replace(declared, crop=crop))) < _DIFFERENCE:
-            return f"the hook crops {crop} of the side, and declared is {declared.crop}"
-    return "the hook crops or resizes in another way"
-
-
-def _reversed(sample: Any, declared: ImagePreprocess) -> Iterator[NDArray[Any]]:
-    """Yield the pixels in the order blue, green, red, normalised before and after the exchange."""
-    from PIL import Image
-
-    yield to_array(sample, declared)[::-1]
-    yield to_array(Image.fromarray(np.asarray(sample)[..., ::-1].copy()), declared)
 
 
 def scale(subject: ModelSubject) -> Iterator[Finding]:
@@ -384,11 +348,6 @@ def _pixels(made: Any) -> NDArray[Any] | None:
     if isinstance(made, ImageInputs):
         return np.asarray(next(iter(made.inputs.values()))) if len(made.inputs) == 1 else None
     return np.asarray(made, dtype=np.float32)
-
-
-def _difference(one: NDArray[Any], other: NDArray[Any]) -> float:
-    spread = max(float(np.std(other)), 1e-6)
-    return float(np.sqrt(np.mean((one.astype(np.float64) - other.astype(np.float64)) ** 2))) / spread
 
 
 def _alike(one: Any, other: Any) -> bool:

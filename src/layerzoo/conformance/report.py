@@ -137,4 +137,8 @@ def _gaps_of_model(model: str, results: Sequence[Result]) -> list[str]:
 
 def _follows_failure(results: Sequence[Result]) -> bool:
     """Return whether checks of a model were skipped because another one failed, which is a finding already."""
-    return any(result.outcome in ("failed", "expected") and result.code == "shape-build" for result in results)
+    return any(
+        result.outcome == "failed" if result.code != "shape-build" else result.outcome in ("failed", "expected")
+        for result in results
+        if CHECKS[result.code].tier == "shape"
+    )

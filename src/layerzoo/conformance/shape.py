@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from typing import Literal
 
 from layerzoo.conformance.report import Finding
 from layerzoo.conformance.static import finding
 from layerzoo.conformance.subject import ModelSubject, Skip, reason_of
-from layerzoo.errors import DeclarationError, LayerzooError, OutsideRepositoryError, TraceError
+from layerzoo.errors import DeclarationError, LayerzooError, OutsideRepositoryError, PluginError, TraceError
 from layerzoo.facts import traced_layers
 from layerzoo.plugins.source_line import line_of
 from layerzoo.runtime.construct import build_random
@@ -33,6 +33,11 @@ def build(subject: ModelSubject) -> Iterator[Finding]:
     except OutsideRepositoryError:
         raise  # static-network
     except LayerzooError as error:
+        if isinstance(error, PluginError):  # it states the next step
+            cause, _, fix = str(error).partition("\nNext: ")
+            place = subject.owner.place_of(error)
+            yield finding(subject, "shape-build", cause, place=place, fix=fix.split("\n", 1)[0] or None)
+            return
         line = line_of(error, subject.located.hooks.folders) if isinstance(error, TraceError) else None
         place = subject.owner.place(line.path, line.number) if line else None
         yield finding(subject, "shape-build", reason_of(error), place=place)
@@ -55,10 +60,23 @@ def layers(subject: ModelSubject) -> Iterator[Finding]:
     if not declared:
         subject.resolved  # noqa: B018 - names the layers
     elif not wrong:
-        ordered = [layer.name for layer in subject.resolved.spec.layers]
+        try:
+            ordered = [layer.name for layer in subject.resolved.spec.layers]
+        except LayerzooError:
+            if any(_fails(check, subject) for check in (axes, width, prefix_tokens, frames)):
+                return
+            raise
         if ordered != [layer.name for layer in declared]:
             cause = f"the layers are declared in another order than they run in: {', '.join(ordered)}"
             yield finding(subject, "shape-layers", cause)
+
+
+def _fails(check: Callable[[ModelSubject], Iterator[Finding]], subject: ModelSubject) -> bool:
+    """Return whether another check has a finding."""
+    try:
+        return any(check(subject))
+    except Skip:
+        return False
 
 
 def _contradicting(subject: ModelSubject, code: str, part: Literal["axes", "tokens", "shape"]) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from layerzoo.conformance.codes import CHECKS
-from layerzoo.conformance.packaging import is_packaged
+from layerzoo.conformance.packaging import is_left_out
 from layerzoo.conformance.report import Finding
 from layerzoo.conformance.source import heavy_imports, hook_functions, imported_names, known_hooks, parsed
 from layerzoo.conformance.subject import ModelSubject, PluginSubject, Skip, split_place
@@ -37,10 +37,8 @@ def entry_point(plugin: PluginSubject) -> Iterator[Finding]:
 
 def _is_left_out(plugin: PluginSubject) -> bool:
     """Return whether the wheel of a local project has no registry.yaml."""
-    project, path = plugin.manifest.project, plugin.manifest.path
-    if project is None or path is None or plugin.is_core:
-        return False
-    return is_packaged(Path(project), Path(path)) is False
+    path = plugin.manifest.path
+    return path is not None and not plugin.is_core and is_left_out(plugin.manifest, Path(path))
 
 
 def schema(plugin: PluginSubject) -> Iterator[Finding]:

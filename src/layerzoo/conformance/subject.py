@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -95,6 +96,13 @@ class PluginSubject:
             shown = shown if relative.startswith("..") else relative
         return shown if line is None else f"{shown}:{line}"
 
+    def place_of(self, error: Exception) -> str | None:
+        """Return FILE:LINE of the last line of its package that an error came through; None if there is none."""
+        from layerzoo.plugins.source_line import line_in
+
+        line = line_in(error, [str(self.folder)]) if self.folder is not None else None
+        return None if line is None else self.place(line.path, line.number)
+
     def shown(self, text: str) -> str:
         """Return a text with the paths that the user knows."""
         for temporary, named in self.aliases.items():
@@ -124,8 +132,8 @@ class ModelSubject:
         """What checks of one tier share."""
         self.results: dict[tuple[str, str | None], Result] = {}
         """The results of checks that ran already, by code and the reason for which a failure is expected."""
-        self.first: Result | None = None
-        """The result of the check that all others need: its network runs. None before it ran."""
+        self.shared: dict[str, Result] = {}
+        """The results of checks that others need, by code."""
 
     def release(self) -> None:
         """Free its networks and activations. They are made again when needed."""
@@ -227,7 +235,9 @@ class ModelSubject:
 
     @cached_property
     def backbone(self) -> Backbone:
-        """Its network with random weights, cut after the last of :attr:`layers`."""
+        """Its network with random weights, cut after the last of :attr:`layers`. Warns of features that vary."""
+        for notice in self.resolved.variation(self.layers).notices(self.spec.id):
+            logging.getLogger("layerzoo").warning("%s", notice)
         return self.cut(self.layers)
 
     def cut(self, layers: Sequence[Layer], **options: Any) -> Backbone:

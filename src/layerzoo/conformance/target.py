@@ -26,6 +26,8 @@ from layerzoo.spec import ModelSpec
 
 EXPECTED = "conformance.toml"
 """The file next to a plugin's registry.yaml that declares expected failures."""
+_FILES = (".whl", ".yaml", ".toml")
+_NEXT = "zoo plugin new, or the name of an installed plugin"
 _MAX_BYTES = 1_000_000
 _CATALOGUED = 3
 """Of a generated catalogue, how many models are checked: those with the fewest parameters."""
@@ -101,6 +103,9 @@ def opened(
             manifests = [plugin for plugin in zoo.plugins() if plugin.namespace in names]
             yield _target(manifests, None, zoo, time_limit_s, all_models, aliases, options)
             return
+        if manifests is None and _is_path(asked):
+            what = "file" if asked.endswith(_FILES) else "folder"
+            raise NotFoundError(f"there is no {what} {asked}. Next: {_NEXT}", asked=asked)
         zoo = registry()
         spec = None
         if manifests is None:
@@ -113,7 +118,7 @@ def opened(
 
 def _installed(asked: str) -> list[PluginManifest] | None:
     """Return the installed plugins of a name; None for a path and for the id of a model."""
-    if os.sep in asked or asked.endswith((".whl", ".yaml")) or asked in (".", ".."):
+    if os.sep in asked or _is_path(asked):
         return None
     found = [plugin for plugin in registry().plugins() if plugin.is_called(asked)]
     if not found and not Path(asked).exists():
@@ -122,6 +127,11 @@ def _installed(asked: str) -> list[PluginManifest] | None:
         except NotFoundError:
             registry().plugin(asked)  # raises the error that names the nearest plugins
     return found or None
+
+
+def _is_path(asked: str) -> bool:
+    """Return whether a name is the path of a file or folder, and not the id of a model, which may contain a slash."""
+    return asked.startswith((".", "~", os.sep)) or asked.endswith((*_FILES, os.sep))
 
 
 def _target(
@@ -279,7 +289,7 @@ def _project(start: Path) -> tuple[Path, dict[str, Any]]:
             continue
     raise UsageError(
         f"{start} is not the folder of a plugin: neither it nor a folder above has a pyproject.toml with "
-        f"[project.entry-points.{GROUP}]. Next: zoo plugin new, or the name of an installed plugin"
+        f"[project.entry-points.{GROUP}]. Next: {_NEXT}"
     )
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layerzoo.conformance.packaging import is_packaged
+from layerzoo.conformance.packaging import is_left_out
 from layerzoo.conformance.report import Finding
 from layerzoo.conformance.static import finding
 from layerzoo.conformance.subject import ModelSubject, Skip, reason_of
@@ -30,6 +29,7 @@ _MANY = 1_000
 _ALIKE = 1.63
 """The critical value of the two-sample Kolmogorov-Smirnov test at the level 0.01 (Smirnov, 1948)."""
 _LISTED = 3
+_OWN_FILE = "Write the checkpoint to this file, or correct `source:` of `weights:`."
 
 
 def available(subject: ModelSubject) -> Iterator[Finding]:
@@ -39,16 +39,22 @@ def available(subject: ModelSubject) -> Iterator[Finding]:
     except DigestError:
         return
     except LayerzooError as error:
-        yield finding(subject, "weights-available", reason_of(error))
+        yield finding(subject, "weights-available", reason_of(error), fix=_OWN_FILE if _is_own(subject) else None)
         return
-    project, folder = subject.owner.manifest.project, subject.owner.folder
-    if project is None or folder is None:
+    manifest, folder = subject.owner.manifest, subject.owner.folder
+    if folder is None:
         return
     inside = [path for path in _files(subject).paths.values() if path.is_relative_to(folder)]
-    left_out = [path for path in inside if is_packaged(Path(project), path) is False]
+    left_out = [path for path in inside if is_left_out(manifest, path)]
     if left_out:
         listed = _some([str(path.relative_to(folder)) for path in left_out])
-        yield finding(subject, "weights-available", f"the wheel of {project} does not include {listed}")
+        yield finding(subject, "weights-available", f"the wheel of {manifest.project} does not include {listed}")
+
+
+def _is_own(subject: ModelSubject) -> bool:
+    """Return whether the checkpoint is a file, or is in the package of the plugin."""
+    weights, distribution = subject.spec.weights, subject.owner.manifest.distribution
+    return weights is not None and weights.source.startswith(("file:", f"package://{distribution}/"))
 
 
 def digests(subject: ModelSubject) -> Iterator[Finding]:

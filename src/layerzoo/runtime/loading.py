@@ -252,6 +252,8 @@ def load_random(
 ) -> Backbone:
     """Load some layers of a resolved model with random weights. Nothing is downloaded, and no fact is stored.
 
+    It does not warn of features that are random or depend on the batch: the caller loads one model several times.
+
     Args:
         resolved: the model.
         layers: the layers to read.
@@ -261,13 +263,16 @@ def load_random(
     """
     cpu = (torch.device("cpu"),)
     names = [layer.name for layer in layers]
-    request = _LoadRequest(names, "none", f"random:{seed}", seed, cpu, precision, False, None)
+    request = _LoadRequest(names, "none", f"random:{seed}", seed, cpu, precision, False, None, warns=False)
     return _load(resolved, request, registry())
 
 
 @dataclass(frozen=True, slots=True)
 class _LoadRequest:
-    """The checked arguments of :func:`load`. seed: of ``weights="random:SEED"``; None for a checkpoint."""
+    """The checked arguments of :func:`load`. seed: of ``weights="random:SEED"``; None for a checkpoint.
+
+    warns: whether features that are random or depend on the batch are warned of.
+    """
 
     layer: LayerChoice
     pool: PoolChoice
@@ -277,13 +282,14 @@ class _LoadRequest:
     precision: Precision
     allow_pickle: bool
     keys: Mapping[str, str] | None
+    warns: bool = True
 
 
 def _load(resolved: ResolvedModel, request: _LoadRequest, zoo: Registry) -> Backbone:
     layers = choose_layers(resolved, request.layer)
     pools = choose_pools(resolved, layers, request.pool)
     cut = resolved.cut(layers)
-    for notice in resolved.variation(cut.layers).notices(resolved.spec.id):
+    for notice in resolved.variation(cut.layers).notices(resolved.spec.id) if request.warns else ():
         logging.getLogger("layerzoo").warning("%s", notice)
     loaded = _load_network(resolved, cut, request)
     network = loaded.network if request.precision == "library" else in_precision(loaded.network, loaded.dtype)

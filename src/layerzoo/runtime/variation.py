@@ -136,7 +136,9 @@ class Variation:
                 "sample runs in a separate batch"
             )
         if seeded:
-            repeats = ", which repeats them" if self.is_measured else ". Whether that repeats them was not measured yet"
+            repeats = (
+                ", which repeats them" if self.is_measured else ". It is not known yet whether this seed repeats them"
+            )
             yield (
                 f"{model}: features at {_listed(seeded)} are random{_by(seeded, 'random numbers drawn in')}. "
                 f"Each sample runs in a separate batch, after torch.manual_seed({SEED}){repeats}"

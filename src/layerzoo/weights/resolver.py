@@ -141,9 +141,8 @@ def _from_package(source: Source, sha256: dict[str, str]) -> Files:
         place = _in_package(source.path) or place
         return _verified(place, source, sha256, advice=_INTENDED)
     installed = f"{source.owner} {distribution.version}"
-    return _verified(
-        place, source, sha256, advice=f"Installed is {installed}: the model was declared for another version of it"
-    )
+    advice = f"Installed is {installed}: the model was declared for another version of it"
+    return _verified(place, source, sha256, advice=advice, if_missing=advice)
 
 
 def _is_editable(distribution: importlib.metadata.Distribution) -> bool:
@@ -158,14 +157,18 @@ def _is_editable(distribution: importlib.metadata.Distribution) -> bool:
 
 
 def _in_package(path: str) -> Path | None:
-    """Return the location of a file by the top-level package in its path, which is not imported. None: no package."""
+    """Return the location of a file by the top-level package in its path, which is not imported. None: no package.
+
+    Of a file that does not exist, it is the location in the first folder of the package.
+    """
     package, _, rest = path.partition("/")
     try:
         spec = importlib.util.find_spec(package)
     except Exception:  # noqa: BLE001 - finders of other installed tools run here, and may raise anything
         return None
     folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
-    return next((folder / rest for folder in folders if (folder / rest).exists()), None)
+    places = [folder / rest for folder in folders]
+    return next((place for place in places if place.exists()), next(iter(places), None))
 
 
 def _from_file(source: Source, sha256: dict[str, str]) -> Files:
@@ -179,8 +182,16 @@ def _from_file(source: Source, sha256: dict[str, str]) -> Files:
     return _collect(place, [place.name, *_shards(place)], is_folder=False)
 
 
-def _verified(place: Path, source: Source, sha256: dict[str, str], *, advice: str) -> Files:
-    """Verify the files with a declared digest, of a folder or of a single file and those next to it."""
+def _verified(place: Path, source: Source, sha256: dict[str, str], *, advice: str, if_missing: str = "") -> Files:
+    """Verify the files with a declared digest, of a folder or of a single file and those next to it.
+
+    Args:
+        place: of the folder or the file.
+        source: for messages.
+        sha256: name of a file → the declared digest.
+        advice: for a file with another digest.
+        if_missing: for a file that does not exist.
+    """
     is_folder = source.is_folder or place.is_dir()
     if not is_folder and place.name not in sha256:
         raise UnsafeWeightsError(
@@ -188,7 +199,7 @@ def _verified(place: Path, source: Source, sha256: dict[str, str], *, advice: st
         )
     files = _collect(place, sha256, is_folder=is_folder, verified=sha256)
     for name, declared in sha256.items():
-        _require_file(files[name], str(source), advice=advice)
+        _require_file(files[name], str(source), advice=if_missing)
         check_sha256(files[name], declared, advice=advice)
     return files
 
