@@ -73,7 +73,8 @@ def verify_command(ctx: click.Context, files: Sequence[str], format_: Format) ->
     for folder in filter(_is_folder, files):
         damaged = [verdict.path for verdict in found if verdict.state == "damaged"]
         if any(path.parent == Path(folder) and shard_of(path.name) is not None for path in damaged):
-            say(f"Next: remove the damaged parts, and zoo run --out {printable(shlex.quote(folder))} computes them again")
+            quoted = printable(shlex.quote(folder))
+            say(f"Next: remove the damaged parts, and zoo run --out {quoted} computes them again")
     ctx.exit(1 if {"damaged", "missing"} & set(states) else 0)
 
 
