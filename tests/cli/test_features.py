@@ -13,6 +13,9 @@ from safetensors.numpy import save_file
 from tools.torture.features import example
 
 from layerzoo.cli import main
+from layerzoo.errors import InputError
+from layerzoo.features import Features
+from layerzoo.runs.export import export
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -63,6 +66,17 @@ def test_a_file_without_its_metadata_is_damaged_and_not_of_another_program(
     content = Path("a.safetensors").read_bytes()
     Path("a.safetensors").write_bytes(content.replace(b'"layerzoo":', b'"mayerzoo":'))
     assert run(capsys, "a.safetensors")[0] == 1
+
+
+def test_a_name_of_nothing_is_named(bare_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("features-run").mkdir()
+    for name, hint in (("feature-run", ". Nearest: features-run"), ("nothing.txt", "")):
+        code, out, err = run(capsys, name)
+        assert (code, out, err) == (2, "", f"zoo: {name}: no such file or folder{hint}\n")
+    with pytest.raises(InputError, match="there is no file or folder nothing"):
+        Features.load("nothing")
+    with pytest.raises(InputError, match=r"there is no folder .*nothing"):
+        export("nothing", "npy", "arrays")
 
 
 def test_a_file_of_another_format_is_wrong_usage(bare_home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,9 +83,29 @@ def test_rows_and_samples_that_do_not_match_are_stated(folder: Path, capsys: pyt
 
 
 def test_clusters_need_no_labels(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "sweep", "texts", "--no-baselines", "--clusters", "2", *OPTIONS)
+    code, out, err = run(capsys, "sweep", "texts", "--no-baselines", "--clusters", "2", *OPTIONS)
     assert code == 0
+    assert "the task is cluster, because there are no labels\n" in err
+    assert "best: toy/next-word block.0 mean, silhouette " in err
     assert json.loads(out)[0]["estimates"]["clusters"] == 2
+
+
+def test_samples_that_fail_are_listed_and_the_exit_code_is_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("texts/food/unknown.txt").write_text("words without a token\n")
+    code, out, err = run(capsys, "sweep", "texts", "--labels", "folders", "--no-baselines", *OPTIONS)
+    assert code == 1
+    assert json.loads(out)
+    assert "failed: texts/food/unknown.txt:1" in err
+    assert "1 of 13 samples failed." in err
+
+
+def test_only_the_default_layer_is_compared_with_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--labels", "folders", "--groups", r"(\d)\.txt", "--model", "toy/next-word", "--no-baselines")
+    _, _, err = run(capsys, "sweep", "texts", *arguments, "--folds", "6", "--repeats", "9")
+    assert "1 repetition of the folds instead of 9: so few groups have no other splits\n" in err
+    assert "(12 samples, 6 folds)" in err
+    assert "p = " not in err
+    assert "rank correlation" not in err
 
 
 @pytest.mark.parametrize(
@@ -97,6 +117,7 @@ def test_clusters_need_no_labels(folder: Path, capsys: pytest.CaptureFixture[str
         (["texts", "--groups", "x"], "need --labels"),
         (["texts", "--labels", "folders", "--groups", "("], "not a regular expression"),
         (["texts/animal", "--labels", "folders"], "needs two classes"),
+        (["table.csv", "--labels", "kind", "--groups", "scne"], "no column of the table either, which has: text, kind"),
     ],
 )
 def test_mistakes_name_the_next_step(

@@ -59,7 +59,7 @@ def test_a_table_labels_files_and_those_without_a_label_are_left_out(
     rows += [f"gone/{number}.txt,1,9" for number in range(4)]
     Path("labels.csv").write_text("\n".join(["file,label,scene", *rows]) + "\n")
     Path("texts/photo.png").write_bytes(b"")
-    arguments = ["train", "texts", "--labels", "labels.csv", "--group-column", "scene", "--model", "toy/next-word"]
+    arguments = ["train", "texts", "--labels", "labels.csv", "--groups", "scene", "--model", "toy/next-word"]
     code, out, err = run(capsys, *arguments, "--out", "my.head")
     assert code == 0
     assert (json.loads(out)["samples"], json.loads(out)["groups"]) == (7, 4)
@@ -68,12 +68,31 @@ def test_a_table_labels_files_and_those_without_a_label_are_left_out(
     assert "1 file of another kind was skipped: texts/photo.png\n" in err
 
 
+def test_numbers_train_a_regressor_without_warnings_of_libraries(
+    folder: Path, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    rows = [f"{label}/{number}.txt,{number}.{len(label)}" for label in TEXTS for number in range(4)]
+    Path("labels.csv").write_text("\n".join(["file,label", *rows]) + "\n")
+    arguments = ["train", "texts", "--labels", "labels.csv", "--model", "toy/next-word", "--out", "my.head"]
+    code, out, err = run(capsys, *arguments)
+    assert code == 0
+    assert (json.loads(out)["task"], json.loads(out)["metric"]) == ("regress", "R²")
+    assert "the task is regress, according to the labels\n" in err
+    code, out, _ = run(capsys, *arguments, "--task", "classify")
+    assert (code, json.loads(out)["task"], json.loads(out)["metric"]) == (0, "classify", None)
+    assert not recwarn.list
+    Path("labels.csv").write_text("\n".join(["file,label", *rows[:-1], "food/3.txt,nan"]) + "\n")
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert "the label of sample texts/food/3.txt:1 is 'nan'" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["train", "texts", "--labels", "labels.csv", "--out", "h"], "there is no such file"),
         (["train", "texts", "--labels", "folders", "--out", "h", "--epochs", "3"], "choose one with --sequence"),
-        (["train", "texts", "--labels", "folders", "--out", "h", "--group-column", "g"], "columns of a table"),
+        (["train", "texts", "--labels", "folders", "--out", "h", "--label-column", "g"], "a column of a table"),
         (["predict", "texts/food/0.txt", "texts"], "cannot be read as a saved"),
         (["train", "texts", "--labels", "folders", "--out", "no/h"], "there is no folder no"),
         (["predict", "missing.head", "texts"], "cannot be read as a saved"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,23 @@ def test_a_csv_file_has_the_ids_and_the_exact_numbers(tmp_path: Path) -> None:
     assert tuple(frame.index) == ids
     np.testing.assert_array_equal(frame.to_numpy(), TWO.concat())
     assert pl.read_csv(tmp_path / "features.csv").columns == ["id", *frame.columns]
+
+
+def test_windows_keep_their_times_in_every_table(tmp_path: Path) -> None:
+    times = {"start_s": np.arange(20) / 3, "end_s": np.arange(1, 21) / 3}
+    windows = replace(FEATURES, start_s=tuple(times["start_s"]), end_s=tuple(times["end_s"]))
+    with FeatureWriter(tmp_path / "windows.csv") as writer:
+        for start in range(0, 20, 7):
+            writer.write(windows[start : start + 7])
+    tables = (pd.read_csv(tmp_path / "windows.csv"), windows.to_pandas(), windows.to_polars(), windows.to_arrow())
+    for table in tables:
+        for name, expected in times.items():
+            np.testing.assert_array_equal(np.asarray(table[name]), expected)
+    assert is_features(tmp_path / "windows.csv")
+    for suffix in (".parquet", ".npz", ".safetensors"):
+        windows.save(tmp_path / f"windows{suffix}")
+        again = Features.load(tmp_path / f"windows{suffix}")
+        assert (again.start_s, again.end_s) == (windows.start_s, windows.end_s)
 
 
 def test_a_csv_file_of_features_is_not_read_as_texts(tmp_path: Path) -> None:

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import layerzoo
-from layerzoo.errors import InputError, UsageError
+from layerzoo.errors import InputError, SampleError, UsageError
 from layerzoo.heads import LinearHead, TrainedHead, labels_of_folders, read_labels, train_head
 from layerzoo.heads.head import head_input
 
@@ -32,13 +34,11 @@ def test_a_linear_head_is_logistic_regression_on_standardized_features(classes: 
     labels = np.arange(60) % classes
     features = random.normal(labels[:, None], 2, (60, 5))
     reference = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(features, labels)
-    head = LinearHead.fit(features, labels, "classification")
+    head = LinearHead.fit(features, labels, "classify")
     np.testing.assert_allclose(head.predict_proba(features), reference.predict_proba(features), rtol=1e-6)
     assert np.array_equal(head.predict(features), reference.predict(features))
     ridge = make_pipeline(StandardScaler(), Ridge()).fit(features, labels)
-    np.testing.assert_allclose(
-        LinearHead.fit(features, labels, "regression").predict(features), ridge.predict(features)
-    )
+    np.testing.assert_allclose(LinearHead.fit(features, labels, "regress").predict(features), ridge.predict(features))
 
 
 @pytest.mark.parametrize("sequence", [None, "gru"])
@@ -64,23 +64,44 @@ def _how(head: TrainedHead) -> dict[str, Any]:
 
 
 def test_a_regression_head_predicts_numbers(tmp_path: Path) -> None:
-    head, _ = train_head(MODEL, TEXTS * 3, [float(len(text)) for text in TEXTS] * 3, task="regression")
-    assert head.score["metric"] == "r2"
+    head, features = train_head(MODEL, TEXTS * 3, [len(text) / 4 for text in TEXTS] * 3, folds=3)
+    assert head.score["metric"] == "R²"
+    reference = make_pipeline(StandardScaler(), Ridge())
+    targets, folds = np.array([len(text) / 4 for text in TEXTS] * 3), GroupKFold(3)
+    scores = cross_val_score(reference, features.values, targets, groups=list(range(6)) * 3, cv=folds)
+    assert (head.score["mean"], head.score["std"]) == pytest.approx((scores.mean(), scores.std(ddof=1)))
     head.save(tmp_path / "head")
     predictions, _ = TrainedHead.load(tmp_path / "head").predict(TEXTS[:2])
     assert all(isinstance(each.label, float) and not each.probabilities for each in predictions)
 
 
 def test_the_samples_of_one_source_are_in_one_fold() -> None:
-    random = np.random.default_rng(0)
     labels = ["a", "b"] * 6
     sources = [f"s{number // 2 % 3}{label}" for number, label in enumerate(labels)]
-    texts = [("the cat", "milk")[int(random.integers(2))] for _ in labels]
+    texts = [" ".join(["the"] * (1 + number // 2) + [("cat", "milk")[number % 2]]) for number in range(12)]
     head, _ = train_head(MODEL, texts, labels, groups=sources)
     assert head.score["groups"] == 6
     assert head.score["folds"] == 3
     alone, _ = train_head(MODEL, texts, labels, groups=labels)
     assert alone.score == {}  # a source for each class: no fold could be tested
+
+
+def test_equal_samples_are_in_one_fold(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number, label in enumerate(["animal", "food"] * 4):
+        (tmp_path / label).mkdir(exist_ok=True)
+        (tmp_path / label / f"{number}.txt").write_text("milk the cat"[: 4 + 4 * (number // 4)])
+    head, _ = train_head(MODEL, tmp_path, labels_of_folders)
+    assert head.score["groups"] == 2  # two different texts, each with both labels
+    assert "8 samples occur several times" in caplog.text
+    assert "contradict" in caplog.text
+    texts = ["the cat", "cat drinks", "the dog", "milk", "meat", "milk meat"]
+    repeated, _ = train_head(MODEL, iter(texts * 2), (["animal"] * 3 + ["food"] * 3) * 2)
+    assert (repeated.score["groups"], repeated.score["folds"]) == (6, 3)
+    table = pandas.DataFrame({"text": texts}, index=[0, 0, 1, 1, 2, 2])  # ids that occur several times
+    named, features = train_head(MODEL, table, ["animal"] * 3 + ["food"] * 3)
+    assert (named.score["groups"], features.ids) == (None, ("0", "0", "1", "1", "2", "2"))
+    with pytest.raises(SampleError, match="6: "):
+        train_head(MODEL, [*texts, "unknown words"], ["animal"] * 3 + ["food"] * 4)
 
 
 def test_labels_come_from_folders_or_from_a_table(tmp_path: Path) -> None:
@@ -95,6 +116,33 @@ def test_labels_come_from_folders_or_from_a_table(tmp_path: Path) -> None:
     rows = tmp_path / "tweets.csv"
     rows.write_text("text,mood\ngood,1\nbad,0\n")
     assert read_labels(rows, [f"{rows}:1", f"{rows}:2"], label_column="mood").values == ("1", "0")
+
+
+def test_rows_of_one_sample_must_agree_however_they_spell_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table, ids = tmp_path / "labels.csv", ["clips/cat/1.mp4", "clips/cat/cat/1.mp4", "clips/dog/2.mp4"]
+    (tmp_path / "linked").symlink_to("clips")
+    first = "file,label,note\ncat/1.mp4,up,x\ncat/cat/1.mp4,down,x\n2.mp4,up,x\n"
+    spellings = ("2.mp4", "dog/2.mp4", "clips/dog/2.mp4", "./dog/2.mp4", "2", f"{tmp_path}/clips/dog/2.mp4")
+    for spelling in (*spellings, f"{tmp_path}/linked/dog/2.mp4", "../" + tmp_path.name + "/clips/dog/2.mp4"):
+        table.write_text(f"{first}{spelling},up,y\n")
+        found = read_labels(table, ids)
+        assert (found.values, found.unused) == (("up", "down", "up"), ())
+        table.write_text(f"{first}{spelling},down,x\n")
+        with pytest.raises(InputError, match=r"two rows name the sample 'clips/dog/2.mp4', as .* column label"):
+            read_labels(table, ids)
+
+
+def test_a_table_may_have_absolute_paths_of_files_with_relative_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = tmp_path / "labels.csv"
+    table.write_text(f"file,label\n{tmp_path}/c/1.png,a\n{tmp_path}/c/notes.txt:2,b\n{tmp_path}/c/3.txt,d\n")
+    found = read_labels(table, ["c/1.png", "c/notes.txt:2", "c/3.txt:1", "c/other.png"])
+    assert (found.values, found.unused) == (("a", "b", "d"), ())
 
 
 @pytest.mark.parametrize(("suffix", "mark"), [("csv", ","), ("tsv", "\t")])
@@ -137,8 +185,8 @@ def test_labels_that_do_not_fit_are_refused_with_the_next_step(tmp_path: Path) -
     with pytest.raises(InputError, match="needs two classes"):
         train_head(MODEL, TEXTS, ["a"] * 6)
     for text in ("NA", "nan"):  # as a table may write that there is none
-        with pytest.raises(InputError, match="regression needs numbers"):
-            train_head(MODEL, TEXTS, ["1", "2", "3", "4", "5", text], task="regression")
+        with pytest.raises(InputError, match="needs finite numbers, and the label of sample 5 is"):
+            train_head(MODEL, TEXTS, ["1", "2", "3", "4", "5", text], task="regress")
     with pytest.raises(InputError, match="2 labels for 6 samples"):
         train_head(MODEL, TEXTS, ["a", "b"])
     with pytest.raises(UsageError, match="one vector of each sample"):

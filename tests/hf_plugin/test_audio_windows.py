@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ import layerzoo
 from layerzoo.cli import main
 from layerzoo.errors import SampleError, UsageError
 from layerzoo.media.audio_input import Audio
+from layerzoo.runs import verify
+from layerzoo.runs.export import export
 from layerzoo.runtime.batch import Batch, InputRow
 from layerzoo.spec import AudioPreprocess
 from layerzoo.temporal import pool_sequence
@@ -108,6 +111,39 @@ def test_a_recording_with_a_failed_window_fails_as_a_whole_when_windows_are_pool
     pooled = layerzoo.extract(speech, inputs, **options, temporal_pool="mean")
     assert pooled.ids == ("1",)
     assert [(error.id, error.reason.split(":")[0]) for error in pooled.errors] == [("0", "too short")]
+
+
+def test_every_export_of_a_run_has_the_times_of_windows(speech: layerzoo.Backbone, tmp_path: Path) -> None:
+    for name, seconds in (("a.wav", 1.4), ("b.wav", 2.0)):
+        soundfile.write(tmp_path / name, noise(seconds), RATE)
+    paths = [tmp_path / name for name in ("a.wav", "b.wav")]
+    layerzoo.run(speech, paths, layer="block.0", window=0.5, out=tmp_path / "run", shard_size=1)
+    expected = layerzoo.extract(speech, paths, layer="block.0", window=0.5)
+    for kind, out, table in (
+        ("csv", "run.csv", "run.csv"),
+        ("npy", "arrays", "arrays/ids.parquet"),
+        ("hf", "dataset", "dataset/data"),
+    ):
+        assert export(tmp_path / "run", kind, tmp_path / out) == len(expected)  # type: ignore[arg-type]
+        read = pd.read_csv if kind == "csv" else pd.read_parquet
+        frame = read(tmp_path / table)
+        assert tuple(frame["start_s"]) == expected.start_s
+        assert tuple(frame["end_s"]) == expected.end_s
+
+
+def test_a_recording_of_which_a_window_failed_is_one_sample_of_a_run(speech: layerzoo.Backbone, tmp_path: Path) -> None:
+    for name, seconds in (("a.wav", 2.021), ("b.wav", 2.2)):  # the third window of the first is shorter than a frame
+        soundfile.write(tmp_path / name, noise(seconds), RATE)
+    paths = [tmp_path / name for name in ("a.wav", "b.wav")]
+    options: dict[str, Any] = {"layer": "block.0", "window": 0.2, "hop": 1.0}
+    expected = layerzoo.extract(speech, paths, **options, errors="skip")
+    for is_again in (False, True):
+        result = layerzoo.run(speech, paths, **options, out=tmp_path / "run", shard_size=2, retry_failed=is_again)
+        assert (result.samples, result.failed, result.left) == (2, 1, 0)
+        assert {check.state for check in verify(tmp_path / "run")} == {"ok"}
+        features = result.load()
+        assert (features.ids, features.start_s) == (expected.ids, expected.start_s)
+        np.testing.assert_allclose(features.values, expected.values, atol=1e-6)
 
 
 def test_times_are_kept_in_every_format(speech: layerzoo.Backbone, tmp_path: Path) -> None:

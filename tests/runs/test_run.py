@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import layerzoo
 from layerzoo.errors import InputError, OutputError, RunMismatchError, UnfinishedRunError, UsageError
 from layerzoo.features.part import read_facts
 from layerzoo.runs import RunResult, status, verify
+from layerzoo.runs.export import export
 from layerzoo.runs.leases import Leases
 from layerzoo.runs.on_ray import on_one_gpu
 from layerzoo.runs.request import arguments_of
@@ -140,10 +142,79 @@ def test_verify_names_damaged_and_missing_parts(folder: Path) -> None:
     assert found == dict(zip(("manifest.parquet", *names), ("ok", "damaged", "missing", "damaged", "ok"), strict=True))
 
 
+@pytest.mark.parametrize("damage", ["copy", "metadata", "bytes", "another run"])
+def test_a_part_that_is_not_of_its_shard_is_named_with_the_next_step(folder: Path, home: Path, damage: str) -> None:
+    started(folder)
+    part, other = folder / "part-000001.parquet", folder / "part-000000.parquet"
+    if damage == "copy":
+        part.write_bytes(other.read_bytes())
+        reason = "it is shard 0 of this run under the name of shard 1"
+    elif damage == "metadata":
+        pq.write_table(pq.read_table(part).replace_schema_metadata(), part)
+        reason = "it has no 'layerzoo.part' metadata, so another program wrote it, or wrote it anew"
+    elif damage == "bytes":
+        part.write_bytes(part.read_bytes()[:-100])
+        reason = "Parquet magic bytes not found in footer"
+    else:
+        started(home / "other", pool="max")
+        part.write_bytes((home / "other/part-000001.parquet").read_bytes())
+        reason = "it is shard 1 of another run"
+    (check,) = [check for check in verify(folder) if check.state == "damaged"]
+    assert check.name == part.name
+    assert reason in str(check.detail)
+    now = status(folder)
+    assert (now.done, now.left, now.damaged) == (5, 2, (part.name,))
+    for use in (
+        lambda: layerzoo.Features.load(folder),
+        lambda: export(folder, "npy", home / "arrays"),
+        lambda: layerzoo.run(out=folder),
+        lambda: started(folder, retry_failed=True),
+    ):
+        with pytest.raises(InputError) as caught:
+            use()
+        assert str(caught.value).startswith(str(part))
+        assert reason in str(caught.value)
+        assert f"Next: remove it, and zoo run --out {folder} computes it again" in str(caught.value)
+    assert started(folder, shard=(0, 2)).left == 2
+    part.unlink()
+    assert layerzoo.run(out=folder).left == 0
+
+
+def test_the_error_of_a_part_with_damaged_numbers_has_the_next_step(folder: Path) -> None:
+    started(folder)
+    part = folder / "part-000001.parquet"
+    content = bytearray(part.read_bytes())
+    content[40] ^= 1
+    part.write_bytes(content)
+    for path in (folder, part):
+        with pytest.raises(
+            InputError, match=r"part-000001\.parquet holds no features.*Next: remove it, and zoo run --out"
+        ):
+            layerzoo.Features.load(path)
+
+
 def test_the_status_counts_what_is_done_and_what_is_left(folder: Path) -> None:
     started(folder, shard=(1, 2))
     now = status(folder)
     assert (now.done, now.failed, now.left, now.shards, now.shards_done) == (3, 1, 4, 4, 2)
+
+
+def test_the_rate_is_that_of_the_workers_of_this_moment(folder: Path) -> None:
+    started(folder, shard=(1, 2))
+    assert (status(folder).samples_per_s, status(folder).seconds_left) == (None, None)
+    now = [100.0]
+    workers = [Leases(folder, clock=lambda: now[0]) for _ in range(2)]
+    with workers[0].taken(0), workers[1].taken(2):
+        assert status(folder).samples_per_s is None
+        now[0] += 4
+    for worker, samples in zip(workers, (20, 12), strict=True):
+        worker.count(samples)
+    with workers[0].taken(0), workers[1].taken(2):
+        at_work = status(folder)
+        assert (at_work.at_work, at_work.samples_per_s, at_work.seconds_left) == (2, 8.0, 0.5)
+        shutil.copytree(folder, folder.with_name("copy"))
+        assert status(folder.with_name("copy")).samples_per_s is None
+    assert status(folder).samples_per_s is None
 
 
 def test_a_shard_in_the_hands_of_another_process_is_left_to_it(folder: Path) -> None:

@@ -85,6 +85,8 @@ def test_a_resumed_extraction_writes_the_file_of_an_extraction(zoo: Zoo, home: P
     plain, resumed = zoo(*arguments, "--out", "plain.npz"), zoo(*arguments, "--out", "resumed.npz", "--resume")
     assert plain.code == resumed.code == 1
     assert "failed: texts.txt:3: unknown word" in resumed.err
+    assert "4 samples through toy/next-word at block.0 (mean), head (mean) → resumed.npz" in resumed.err
+    assert resumed.err.replace("resumed", "plain") == plain.err
     one, other = layerzoo.Features.load("plain.npz"), layerzoo.Features.load("resumed.npz")
     assert one.ids == other.ids
     assert one.layers == other.layers
@@ -148,7 +150,7 @@ def test_a_run_with_the_part_of_another_run_is_not_exported(zoo: Zoo, home: Path
     zoo(*RUN)
     zoo(*RUN[:-3], "others", "--shard-size", "2", "--pool", "max")
     (home / "others/part-000001.parquet").replace(home / "words/part-000001.parquet")
-    with pytest.raises(InputError, match=r"part-000001\.parquet is the part of another run"):
+    with pytest.raises(InputError, match=r"part-000001\.parquet is another part: it is shard 1 of another run"):
         export("words", "npy", "arrays")
     (home / "words/part-000001.parquet").rename(home / "words/part-000007.parquet")
     with pytest.raises(UnfinishedRunError, match="1 of 3 parts are missing"):

@@ -60,6 +60,30 @@ def test_a_file_that_changes_or_disappears_after_the_start_is_a_failed_row(photo
     np.testing.assert_allclose(layerzoo.Features.load(folder).values[-1], expected, atol=1e-6)
 
 
+def test_files_that_were_added_after_the_start_are_counted(
+    photos: Path, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (photos / "more").mkdir()
+    run(["photos", "photos/*/*.png", "photos/a.png"], out="run", shard_size=4, shard=(0, 2))
+    (photos / "notes.txt").touch()
+    layerzoo.run(out="run")
+    assert not caplog.messages
+    for name in ("0.png", "more/e.png"):
+        (photos / name).write_bytes((photos / "a.png").read_bytes())
+    for _ in range(2):
+        caplog.clear()
+        assert layerzoo.run(out="run").left == 0
+        (message,) = caplog.messages
+        assert message.startswith(f"{home / 'run'}: 2 files were added since the run began, and are not in it. Next:")
+    (photos / "0.png").unlink()
+    (photos / "more/e.png").unlink()
+    run(["photos"], out="run2")
+    (photos / "0.png").touch()
+    caplog.clear()
+    layerzoo.run(out="run2")
+    assert "1 file was added since the run began, and is not in it" in caplog.text
+
+
 def test_a_file_that_changes_while_its_shard_is_computed_is_a_failed_row(
     photos: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

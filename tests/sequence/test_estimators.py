@@ -183,6 +183,8 @@ def test_a_saved_classifier_predicts_the_same(tmp_path: Path, make_labels: Calla
     model = small("conv", epochs=2).fit(sequences, make_labels(labels == "up"))
     model.save(tmp_path / "head.safetensors")
     loaded = SequenceClassifier.load(tmp_path / "head.safetensors")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "head.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
     assert np.array_equal(loaded.predict(sequences), model.predict(sequences))
     assert loaded.classes_.dtype == model.classes_.dtype
     np.testing.assert_array_equal(loaded.predict_proba(sequences), model.predict_proba(sequences))

@@ -11,11 +11,11 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 from sklearn.metrics import adjusted_rand_score
 
+from layerzoo.heads.targets import targets_of
 from layerzoo.sweeps.clustering import measure_clusters
 from layerzoo.sweeps.estimates import estimates, h_score, linear_cka, log_me
 from layerzoo.sweeps.evaluation import Vectors
 from layerzoo.sweeps.previews import log_mel, mel_filters
-from layerzoo.sweeps.targets import targets_of
 
 
 def data(n: int, d: int, k: int) -> tuple[NDArray[np.float32], NDArray[Any]]:

@@ -133,3 +133,24 @@ def test_the_paired_test_is_that_of_nadeau_and_bengio() -> None:
     error = np.sqrt((1 / 6 + 30 / 60) * differences.var(ddof=1))
     assert paired_p(plan, good, bad) == pytest.approx(2 * stats.t.cdf(-differences.mean() / error, 5))
     assert paired_p(plan, good, good) == 1.0
+
+
+def test_a_difference_without_variance_has_no_p_value() -> None:
+    targets = np.arange(90) % 3
+    plan = plan_folds("classify", targets, None, folds=3, repeats=2, seed=0)
+    chance = majority(plan)
+    better = replace(chance, scores=chance.scores + 0.1)
+    assert paired_p(plan, better, chance) is None
+
+
+@pytest.mark.parametrize("task", ["classify", "regress"])
+def test_a_fold_that_occurs_again_is_measured_once(task: str) -> None:
+    groups = np.arange(40) % 5
+    targets = (np.arange(40) // 5) % 2 if task == "classify" else np.arange(40.0)
+    plan = plan_folds(task, targets, groups, folds=5, repeats=20, seed=0)
+    assert (len(plan.outer), plan.repeats) == (5, 1)
+    six = plan_folds(task, targets, np.arange(40) % 6, folds=5, repeats=100, seed=0)
+    folds = [score.tobytes() for _, score in six.outer]
+    assert len(folds) == len(set(folds)) <= 6 + 15  # each group alone, and each pair
+    many = plan_folds(task, targets, None, folds=5, repeats=3, seed=0)
+    assert (len(many.outer), many.repeats) == (15, 3)

@@ -43,7 +43,7 @@ def test_the_page_refers_to_nothing_outside_and_escapes_labels(folder: Path) -> 
     assert "@import" not in page
     assert "<b>animal" not in page
     assert page.count("<circle") == 16
-    for part in ("Confusion matrix", "Similarity of the layers", "zoo extract", "corrected resampled t-test"):
+    for part in ("Confusion matrix", "Similarity of the layers", "zoo extract", "he default layer, block.0 mean"):
         assert part in page
 
 

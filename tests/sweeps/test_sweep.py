@@ -126,6 +126,8 @@ def test_failed_samples_are_left_out(tmp_path: Path) -> None:
     found = layerzoo.sweep(MODEL, tmp_path, labels_of_folders, errors="skip", baselines=False, folds=3)
     assert found.samples == 16
     assert any("1 sample failed" in note for note in found.notes)
+    with pytest.raises(layerzoo.errors.SampleError, match=r"food/8\.txt:1: "):
+        layerzoo.sweep(MODEL, tmp_path, labels_of_folders, baselines=False, folds=3)
 
 
 @pytest.mark.parametrize(

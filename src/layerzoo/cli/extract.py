@@ -33,7 +33,6 @@ from layerzoo.stopping import what_is_kept
 
 if TYPE_CHECKING:
     from layerzoo.errors import SampleError
-    from layerzoo.runtime import Backbone
 
 
 @click.command("extract")
@@ -132,7 +131,9 @@ def command(
                     failed += piece.errors
                     passed_over += piece.passed_over
                     report.update(piece.report)
-        _tell(backbone, counted(done, noun), out, report, passed_over)
+        pool_of = {layer.name: backbone.pools[layer.name] for layer in backbone.layers}
+        tell_result(backbone.spec.id, pool_of, counted(done, noun), out, report)
+        report_passed_over(passed_over)
     except EmptyResultError:
         say(f"{out} is unchanged: no sample has features.")
     report_failures(failed, done)
@@ -175,9 +176,18 @@ def _kept(samples: int, out: Path, before: str | None) -> str:
     return f" {after}; nothing was written{f', {printable(str(out))} is unchanged' if before else ''}"
 
 
-def _tell(backbone: Backbone, done: str, out: Path, report: Mapping[str, int], passed_over: list[str]) -> None:
-    layers = ", ".join(f"{layer.name} ({backbone.pools[layer.name]})" for layer in backbone.layers)
-    say(f"{done} through {backbone.spec.id} at {layers} → {out}")
+def tell_result(model: str, pools: Mapping[str, str], done: str, out: Path, report: Mapping[str, int]) -> None:
+    """Print the lines at the end of an extraction.
+
+    Args:
+        model: its id.
+        pools: the pooling of each layer.
+        done: the number of rows of the file, with its noun.
+        out: the file.
+        report: the counts over the inputs: see :attr:`Features.report`.
+    """
+    layers = ", ".join(f"{layer} ({pool})" for layer, pool in pools.items())
+    say(f"{done} through {model} at {layers} → {out}")
     if truncated := report.get("truncated", 0):
         say(
             f"{truncated} of them truncated, which dropped {report['left_out']} of {report['tokens']} tokens; "
@@ -185,4 +195,3 @@ def _tell(backbone: Backbone, done: str, out: Path, report: Mapping[str, int], p
         )
     if chunked := report.get("chunked", 0):
         say(f"{chunked} of them split into chunks")
-    report_passed_over(passed_over)

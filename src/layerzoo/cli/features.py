@@ -56,15 +56,23 @@ def verify_command(ctx: click.Context, files: Sequence[str], format_: Format) ->
       zoo features verify features.parquet old/*.npz
       zoo features verify photos-run
     """
-    from layerzoo.features.formats import format_of
+    from layerzoo.features.formats import SUFFIXES, format_of
+    from layerzoo.features.part import shard_of
+    from layerzoo.media import paths
 
     for name in files:
-        if not _is_folder(name):
+        if not _is_folder(name) and (paths.exists(name) or Path(name).suffix.lower() not in SUFFIXES):
+            if not paths.exists(name):
+                raise InputError(f"{name}: {paths.missing(name)}")
             format_of(Path(name))
     found: list[FileCheck] = []
     print_rows(map(_row, _collected(files, found)), format_, _COLUMNS)
     states = [verdict.state for verdict in found]
     say(", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states))))
+    for folder in filter(_is_folder, files):
+        damaged = [verdict.path for verdict in found if verdict.state == "damaged"]
+        if any(path.parent == Path(folder) and shard_of(path.name) is not None for path in damaged):
+            say(f"Next: remove the damaged parts, and zoo run --out {printable(folder)} computes them again")
     ctx.exit(1 if {"damaged", "missing"} & set(states) else 0)
 
 
@@ -131,9 +139,11 @@ def export_command(folder: str, kind: Literal["hf", "npy", "lance", "csv"], out:
     \b
     hf     the parts and a dataset card, for datasets.load_dataset and the hub
     npy    an array LAYER.npy for each layer, which can be mapped into memory,
-           and ids.parquet with the ids of its rows
+           and ids.parquet with the ids and the times of its rows
     lance  a LanceDB database with the table features; dots in names become _
     csv    a file with a column for each number
+
+    The windows of recordings have the columns start_s and end_s in every form.
 
     Samples that failed are left out, except from hf, where the column error has the reason.
 

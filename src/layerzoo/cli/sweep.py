@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.choice import WordChoice
+from layerzoo.cli.labels import groups_option, label_function
 from layerzoo.cli.messages import say
 from layerzoo.cli.options import (
     as_input,
@@ -21,6 +21,7 @@ from layerzoo.cli.options import (
     device_option,
     inputs_argument,
     normalize_option,
+    report_failures,
     sample_options,
     strict_option,
     temporal_pool_option,
@@ -29,10 +30,9 @@ from layerzoo.cli.output import Format, PrintedRow, count, counted, format_optio
 from layerzoo.cli.progress import command_progress
 
 if TYPE_CHECKING:
-    from layerzoo.heads import Labels
     from layerzoo.sweeps import Sweep
+    from layerzoo.sweeps.result import SweepRow
 
-_FOLDERS = "folders"
 _EXTRACTION: dict[str, Any] = {
     **dict.fromkeys(("chunks", "normalize"), False),
     **dict.fromkeys(("temporal_pool", "overlap", "prompt", "sampling", "start_s", "end_s", "clips")),
@@ -83,11 +83,7 @@ COLUMNS = ("layer", "pool", "score", "depth", "width", "parameters", "FLOPs", "m
     help="What to predict. auto: according to the labels.",
 )
 @click.option("--label-column", metavar="NAME", help="The column of the labels in the table. Default: label.")
-@click.option(
-    "--groups",
-    metavar="COLUMN|REGEX",
-    help="The source of each sample, all in one fold: a column of the table of labels, or a part of the path.",
-)
+@groups_option
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="A folder for sweep.json and the report.")
 @click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Folds, at most.")
 @click.option("--repeats", type=click.IntRange(min=1), default=2, show_default=True, help="Repetitions of the folds.")
@@ -149,7 +145,7 @@ def command(
     zoo = registry()
     chosen = [find_model_for(model, inputs).id for model in models]
     chosen = chosen or [zoo.default_model(kind_of_inputs(inputs))]
-    label = _labels(labels, inputs, label_column, groups)
+    label = label_function(labels, inputs, label_column, groups)
     from layerzoo.sweeps import sweep  # late: this imports torch
 
     extraction = {name: value for name in _EXTRACTION if (value := options.pop(name)) != _EXTRACTION[name]}
@@ -176,42 +172,7 @@ def command(
         say(line)
     if out is not None:
         say(f"Report: {out / 'sweep.html'}")
-
-
-def _labels(
-    labels: str | None, inputs: tuple[str, ...], label_column: str | None, groups: str | None
-) -> Callable[[Sequence[str]], Labels] | None:
-    """Return the function that labels samples. Raises: InputError, UsageError."""
-    from layerzoo.errors import InputError, UsageError
-
-    if labels is None:
-        if groups or label_column:
-            raise UsageError("--groups and --label-column need --labels")
-        return None
-    from layerzoo.heads import labels_of_folders, read_labels
-    from layerzoo.heads.labels import columns_of
-
-    if labels == _FOLDERS:
-        if label_column:
-            raise UsageError("--label-column is a column of a table of labels, and --labels is folders")
-        return partial(labels_of_folders, group_pattern=groups)
-    table = Path(labels)
-    if not table.is_file():
-        own = Path(inputs[0]) if len(inputs) == 1 else None
-        if own is None or not own.is_file() or labels not in columns_of(own):
-            raise InputError(
-                f"--labels {labels}: there is no such file, and no such column of the input. Next: a table, a column "
-                "of a table that is the input, or --labels folders"
-            )
-        table, label_column = own, labels
-    is_column = groups is not None and groups in columns_of(table)
-    return partial(
-        read_labels,
-        table,
-        label_column=label_column,
-        group_column=groups if is_column else None,
-        group_pattern=None if is_column else groups,
-    )
+    report_failures(found.errors, found.samples)
 
 
 def _printed(row: dict[str, Any]) -> PrintedRow:
@@ -231,7 +192,7 @@ def _printed(row: dict[str, Any]) -> PrintedRow:
 
 
 def _summary(found: Sweep) -> list[str]:
-    """Return the conclusions of a sweep, a line each."""
+    """Return the conclusions of a sweep, a line each: the best cut first, then the cheapest one."""
     best, cheapest = found.rows[found.best], found.rows[found.cheapest]
     folds = f"{found.folds} folds" + (f", {found.repeats} times" if found.repeats > 1 else "")
     lines = [*found.notes]
@@ -241,19 +202,20 @@ def _summary(found: Sweep) -> list[str]:
             f"({counted(found.samples, 'sample')}, {folds})"
         )
     lines += [f"baseline {each.name}: {each.score:.3f} ± {each.spread:.3f}" for each in found.baselines]
-    if found.p_value is not None:
-        lines.append(f"difference to the default layer: p = {found.p_value:.2g} (corrected resampled t-test)")
+    if (comparison := found.comparison()) is not None:
+        lines.append(comparison)
     lines += [
         f"rank correlation of {name} with the score: {value:.2f}" for name, value in found.rank_correlation.items()
     ]
-    lines.append(f"best: {best.model} {best.layer} {best.pool}, {best.score:.3f} ± {best.spread:.3f}")
+    lines.append(f"best: {_cut(found.metric, best)}")
     if "ari" in best.estimates:
         lines.append(f"its clusters and the labels: ARI {best.estimates['ari']:.3f}, NMI {best.estimates['nmi']:.3f}")
-    if found.cheapest != found.best:
-        lines.append(
-            f"cheapest within one standard error: {cheapest.model} {cheapest.layer} {cheapest.pool}, "
-            f"{cheapest.score:.3f} ± {cheapest.spread:.3f}"
-        )
-        lines.append(f"  {found.command(found.cheapest)}")
     lines.append(f"  {found.command()}")
+    if found.cheapest != found.best:
+        lines.append(f"cheapest within one standard error: {_cut(found.metric, cheapest)}")
+        lines.append(f"  {found.command(found.cheapest)}")
     return lines
+
+
+def _cut(metric: str, row: SweepRow) -> str:
+    return f"{row.model} {row.layer} {row.pool}, {metric} {row.score:.3f} ± {row.spread:.3f}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layerzoo.cli.choice import WordChoice
+from layerzoo.cli.labels import groups_option, label_function
 from layerzoo.cli.messages import say
 from layerzoo.cli.options import (
     as_input,
@@ -37,8 +38,6 @@ from layerzoo.cli.progress import command_progress
 if TYPE_CHECKING:
     from layerzoo.heads import Labels
 
-_FOLDERS = "folders"
-
 
 @click.command("train")
 @inputs_argument
@@ -46,8 +45,9 @@ _FOLDERS = "folders"
     "--labels",
     "labels",
     required=True,
-    metavar="FILE|folders",
-    help="A table with a label for each file, or folders: the label is the folder of the file.",
+    metavar="FILE|folders|COLUMN",
+    help="A table with a label for each sample; folders: the label is the folder of the file; or, if the input is a "
+    "table, its column of labels.",
 )
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file of the head.")
 @model_option
@@ -61,16 +61,13 @@ _FOLDERS = "folders"
 )
 @click.option(
     "--task",
-    type=WordChoice(["classification", "regression"]),
-    default="classification",
+    type=WordChoice(["auto", "classify", "regress"]),
+    default="auto",
     show_default=True,
-    help="Whether labels are classes or numbers.",
+    help="Whether labels are classes or numbers. auto: according to the labels.",
 )
 @click.option("--label-column", metavar="NAME", help="The column of the labels. Default: label.")
-@click.option("--group-column", metavar="NAME", help="The column that names the source of each sample.")
-@click.option(
-    "--groups", "group_pattern", metavar="REGEX", help="The part of a file's path that names the source of a sample."
-)
+@groups_option
 @click.option(
     "--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Folds of the cross-validation, at most."
 )
@@ -95,8 +92,7 @@ def command(
     layers: tuple[str, ...],
     pools: tuple[str, ...],
     label_column: str | None,
-    group_column: str | None,
-    group_pattern: str | None,
+    groups: str | None,
     epochs: int | None,
     center: bool,
     no_special_tokens: bool,
@@ -123,15 +119,10 @@ def command(
       zoo train clips/ --labels clips.csv --temporal-pool dct:4 --out clips.head
     """
     from layerzoo.cli.names import find_model_for
-    from layerzoo.errors import InputError, OutputError, UsageError
+    from layerzoo.errors import OutputError, UsageError
     from layerzoo.media.kinds import kind_of_inputs
     from layerzoo.registry.lookup import registry
 
-    table = None if labels == _FOLDERS else Path(labels)
-    if table is not None and not table.is_file():
-        raise InputError(f"--labels {labels}: there is no such file. Next: a table, or --labels folders")
-    if table is None and (label_column or group_column):
-        raise UsageError("--label-column and --group-column are columns of a table of labels, and --labels is folders")
     settings: dict[str, Any] = {**({"epochs": epochs} if epochs else {}), **({"center": True} if center else {})}
     if settings and not options["sequence"]:
         raise UsageError("--epochs and --center are for a network: choose one with --sequence")
@@ -139,19 +130,10 @@ def command(
         raise OutputError(f"{out} cannot be written: there is no folder {out.parent}", path=out)
     zoo = registry()
     spec = find_model_for(model, inputs) if model else zoo.model(zoo.default_model(kind_of_inputs(inputs)))
-    from layerzoo.heads import labels_of_folders, read_labels, train_head  # late: this imports torch
+    label = label_function(labels, inputs, label_column, groups)
+    assert label is not None  # labels are required
+    from layerzoo.heads import train_head  # late: this imports torch
 
-    label: Callable[[Sequence[str]], Labels]
-    if table is None:
-        label = partial(labels_of_folders, group_pattern=group_pattern)
-    else:
-        label = partial(
-            read_labels,
-            table,
-            label_column=label_column,
-            group_column=group_column,
-            group_pattern=group_pattern,
-        )
     labelled: list[Labels] = []
 
     def label_all(ids: Sequence[str]) -> Labels:
@@ -183,6 +165,8 @@ def command(
         **score,
     }
     print_one(PrintedRow(str(out), lambda: plain, list(_facts(plain).items())), format_)
+    if options["task"] == "auto":
+        say(f"the task is {head.task}, according to the labels")
     if not head.score:
         say("There are too few samples of a class, or too few sources, for a cross-validation: no score.")
     for each in labelled:

@@ -37,9 +37,11 @@ Rows = slice | Sequence[int] | Sequence[bool] | npt.NDArray[Any]
 """A choice of rows: a slice, their positions, or a mask with one bool for each row."""
 
 SHAPE_OF = "shape of "
+INTERVAL = ("start_s", "end_s")
+"""The columns of the windows of recordings, in tables."""
 _SMALLEST_NORM = 1e-12
 """The smallest divisor of a vector, so that zeros stay zeros, as in torch.nn.functional.normalize."""
-_RESERVED_NAMES = frozenset({"id", "row", "error", "start_s", "end_s", "layerzoo.json", "__metadata__"})
+_RESERVED_NAMES = frozenset({"id", "row", "error", *INTERVAL, "layerzoo.json", "__metadata__"})
 """What the files on disk call their own parts, so that no layer can be called so."""
 
 
@@ -377,7 +379,8 @@ class Features:
     def to_pandas(self) -> pandas.DataFrame:
         """Return a ``pandas.DataFrame`` with the ids as its index.
 
-        Columns: ``LAYER_0``, ``LAYER_1``, … for each pooled layer; a layer that is not pooled is one column of arrays.
+        Columns: for the windows of recordings ``start_s`` and ``end_s``, in seconds; ``LAYER_0``, ``LAYER_1``, … for
+        each pooled layer; a layer that is not pooled is one column of arrays.
         Raises: MissingLibraryError without pandas.
 
         >>> layerzoo.extract("toy/next-word", ["milk"]).to_pandas().shape
@@ -402,8 +405,9 @@ class Features:
     def to_arrow(self) -> pyarrow.Table:
         """Return a ``pyarrow.Table`` with the columns of a Parquet file of features.
 
-        Columns: ``id`` (string), and one per layer: ``fixed_size_list<float32>[m]`` for vectors, else a struct of
-        ``values`` (the numbers in C order) and ``shape``.
+        Columns: ``id`` (string); for the windows of recordings ``start_s`` and ``end_s`` (float64, in seconds); and one
+        per layer: ``fixed_size_list<float32>[m]`` for vectors, else a struct of ``values`` (the numbers in C order) and
+        ``shape``.
 
         >>> layerzoo.extract("toy/next-word", ["milk"]).to_arrow().column_names
         ['id', 'block.0']
@@ -438,8 +442,9 @@ class Features:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a ``.parquet``, ``.npz`` or ``.safetensors`` file, whole or not at all.
 
-        For programs that read nothing else, a ``.csv`` file holds the ids and vectors, and a ``.npy`` file the array of
-        the only layer. Neither has provenance or digests, and :meth:`load` does not read them.
+        For programs that read nothing else, a ``.csv`` file holds the ids, the times of windows and the vectors, and a
+        ``.npy`` file the array of the only layer. Neither has provenance or digests, and :meth:`load` does not read
+        them.
 
         Args:
             path: the file to write.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from layerzoo.errors import InputError, UnfinishedRunError
 from layerzoo.features.features import Features
-from layerzoo.features.part import DESCRIPTION, PartFacts, part_name, read_facts
+from layerzoo.features.part import DESCRIPTION, PartFacts, next_step, part_name, read_facts
 
 
 def load_folder(folder: Path, layers: Sequence[str] | None = None) -> Features:
@@ -36,14 +36,16 @@ def part_paths(folder: Path) -> list[Path]:
     try:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         shards, fingerprint = int(description["shards"]), str(description["fingerprint"])
+        rows, size = int(description["rows"]), int(description["shard_size"])
     except FileNotFoundError:
         raise InputError(f"{folder} is not the folder of a run: it has no {DESCRIPTION}") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{folder / DESCRIPTION} does not describe a run: {type(error).__name__}: {error}") from error
     paths = [folder / part_name(shard) for shard in range(shards)]
     check_complete(str(folder), missing=sum(not path.is_file() for path in paths), shards=shards)
-    for path in paths:
-        check_own(str(folder), path.name, read_facts(path), fingerprint)
+    for shard, path in enumerate(paths):
+        samples = min(size, rows - shard * size)
+        check_own(str(folder), shard, read_facts(path), run=fingerprint, samples=samples)
     return paths
 
 
@@ -58,7 +60,16 @@ def check_complete(folder: str, *, missing: int, shards: int) -> None:
         )
 
 
-def check_own(folder: str, name: str, facts: PartFacts, fingerprint: str) -> None:
-    """Raises: InputError where a part is not of the run in its folder, which has the fingerprint."""
-    if facts.run != fingerprint:
-        raise InputError(f"{folder}/{name} is the part of another run. Next: remove it, and zoo run --out {folder}")
+def check_own(folder: str, shard: int, facts: PartFacts, *, run: str, samples: int) -> None:
+    """Check that the part with the name of a shard is the part of that shard.
+
+    Args:
+        folder: of the run, or its URL.
+        shard: its number.
+        facts: of the part.
+        run: the fingerprint of the run.
+        samples: the number of samples of the shard.
+    Raises: InputError with the next step where it is not.
+    """
+    if (reason := facts.mismatch(run=run, shard=shard, samples=samples)) is not None:
+        raise InputError(f"{folder}/{part_name(shard)} is another part: {reason}. {next_step(folder)}")

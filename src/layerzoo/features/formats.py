@@ -104,6 +104,8 @@ def _opened(path: Path) -> Iterator[StoredFeatures]:
 
     The libraries that read it may raise anything for a crafted file, RecursionError and MemoryError among them.
     """
+    if not path.exists() and path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"there is no file or folder {path}")
     found = format_of(path)
     if not path.is_file():
         raise InputError(f"there is no file {path}")
@@ -115,5 +117,16 @@ def _opened(path: Path) -> Iterator[StoredFeatures]:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
             raise
-        reason = str(error) if isinstance(error, InputError | OSError) else f"{type(error).__name__}: {error}"
-        raise InputError(f"{path} holds no features that can be read: {reason[:_LONGEST_REASON]}") from error
+        is_told = isinstance(error, InputError | OSError) or (isinstance(error, MemoryError) and str(error))
+        reason = (str(error) if is_told else f"{type(error).__name__}: {error}")[:_LONGEST_REASON]
+        advice = "" if isinstance(error, MemoryError | PermissionError) else _advice(path)
+        raise InputError(f"{path} holds no features that can be read: {reason}{advice}") from error
+
+
+def _advice(path: Path) -> str:
+    """Return the next step where a file that cannot be read is the part of a run."""
+    from layerzoo.features.part import DESCRIPTION, next_step, shard_of
+
+    if shard_of(path.name) is None or not path.with_name(DESCRIPTION).is_file():
+        return ""
+    return f". {next_step(str(path.parent))}"

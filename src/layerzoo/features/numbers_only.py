@@ -1,7 +1,8 @@
 """Formats that hold the numbers alone, for programs that read nothing else: CSV and ``.npy``.
 
-``.csv``: a header, and a row for each sample: its id, and the columns ``LAYER_0``, ``LAYER_1``, … of each pooled layer.
-``.npy``: the array of the only layer, (n, …) float32, without ids.
+``.csv``: a header, and a row for each sample: its id; for the windows of recordings ``start_s`` and ``end_s``, in
+seconds; and the columns ``LAYER_0``, ``LAYER_1``, … of each pooled layer.
+``.npy``: the array of the only layer, (n, …) float32, without ids and times.
 Neither holds provenance or digests, so that :meth:`Features.load` does not read them.
 """
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 
 from layerzoo.errors import InputError, UsageError
-from layerzoo.features.features import LayerArray, column_names
+from layerzoo.features.features import INTERVAL, LayerArray, column_names
 from layerzoo.features.flat import flat_arrays
 from layerzoo.features.summary import Shape
 
@@ -65,13 +66,19 @@ def check_npy(shapes: Mapping[str, Shape]) -> None:
 
 def export_csv(stored: ParquetFeatures, path: Path) -> None:
     """Copy a Parquet file of features into a CSV file, a row group at a time. Raises: OSError."""
-    shapes = stored.summary.shapes
+    summary = stored.summary
+    shapes, intervals = summary.shapes, INTERVAL if summary.start_s else ()
     names = [name for layer, shape in shapes.items() for name in column_names(layer, (shape or (0,))[0])]
-    schema = pa.schema([("id", pa.string()), *((name, pa.float32()) for name in names)])
+    seconds = [(name, pa.float64()) for name in intervals]
+    schema = pa.schema([("id", pa.string()), *seconds, *((name, pa.float32()) for name in names)])
+    start = 0
     with pc.CSVWriter(path, schema) as writer:
         for part in stored.row_groups():
+            rows = slice(start, start + len(part))
             numbers = [column for layer in shapes for column in _columns(part[layer])]
-            writer.write_table(pa.table([pa.array(part.ids, pa.string()), *numbers], schema=schema))
+            times = [pa.array(getattr(summary, name)[rows], pa.float64()) for name in intervals]
+            writer.write_table(pa.table([pa.array(part.ids, pa.string()), *times, *numbers], schema=schema))
+            start = rows.stop
 
 
 def _columns(array: LayerArray) -> list[Any]:

@@ -26,15 +26,13 @@ import pyarrow.parquet as pq
 
 from layerzoo.disk import scratch_path
 from layerzoo.errors import SampleError
-from layerzoo.features.features import Features, LayerArray, sample_shape, stacked
+from layerzoo.features.features import INTERVAL, Features, LayerArray, sample_shape, stacked
 from layerzoo.features.stored import copied
 from layerzoo.features.summary import DIGEST_KEY, KEY, Shape, Summary
 
 _LARGE_ROW_GROUP_BYTES = 64 << 20
 """Larger row groups, which other programs write, are read in batches."""
 _BATCH_BYTES = 8 << 20
-_INTERVAL = ("start_s", "end_s")
-"""The columns of the windows of recordings."""
 _TABLE_CHUNK_NUMBERS = 1 << 26
 """About how many numbers of a table share a chunk. A list column counts them in 32 bits."""
 _NUMBERS = pa.list_(pa.field("element", pa.float32(), nullable=False))
@@ -121,7 +119,7 @@ class ParquetFeatures:
                 group = group.filter(pc.is_null(group.column("error"))).drop_columns(["row", "error"])
             columns = dict(zip(group.schema.names, group.columns, strict=True))
             ids = columns.pop("id").to_pylist()
-            start_s, end_s = (tuple(columns.pop(name).to_pylist()) if name in columns else () for name in _INTERVAL)
+            start_s, end_s = (tuple(columns.pop(name).to_pylist()) if name in columns else () for name in INTERVAL)
             arrays = {layer: _decoded(column.combine_chunks()) for layer, column in columns.items()}
             yield Features(ids, arrays, start_s=start_s, end_s=end_s)
 
@@ -221,14 +219,14 @@ def to_table(features: Features) -> pa.Table:
 
 
 def _table(features: Features, widths: Mapping[str, int | None], *, has_intervals: bool) -> pa.Table:
-    seconds = [_seconds(getattr(features, name), len(features)) for name in _INTERVAL if has_intervals]
+    seconds = [_seconds(getattr(features, name), len(features)) for name in INTERVAL if has_intervals]
     columns = [encoded(features[layer], width) for layer, width in widths.items()]
     schema = _schema(widths, has_intervals=has_intervals)
     return pa.table([pa.array(features.ids, pa.string()), *seconds, *columns], schema=schema)
 
 
 def _schema(widths: Mapping[str, int | None], *, has_intervals: bool) -> pa.Schema:
-    seconds = [pa.field(name, pa.float64(), nullable=False) for name in _INTERVAL if has_intervals]
+    seconds = [pa.field(name, pa.float64(), nullable=False) for name in INTERVAL if has_intervals]
     columns = [pa.field(layer, column_type(width), nullable=False) for layer, width in widths.items()]
     return pa.schema([pa.field("id", pa.string(), nullable=False), *seconds, *columns])
 

@@ -8,6 +8,7 @@ types of :mod:`layerzoo.features.parquet`, null where there is an error. All par
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ import pyarrow.parquet as pq
 
 from layerzoo.errors import InputError, OutputError
 from layerzoo.features.digests import RunningDigests
-from layerzoo.features.features import Features, LayerArray, sample_shape, storable
+from layerzoo.features.features import INTERVAL, Features, LayerArray, sample_shape, storable
 from layerzoo.features.parquet import PART_KEY, ParquetFeatures, column_type, encoded
 from layerzoo.features.summary import Shape, Summary
 from layerzoo.features.writer import RunningTimes
@@ -33,6 +34,17 @@ _ROW_GROUP_BYTES = 8 << 20
 def part_name(shard: int) -> str:
     """Return the name of the file with the features of a shard."""
     return f"part-{shard:06d}.parquet"
+
+
+def shard_of(name: str) -> int | None:
+    """Return the shard of a file; None for another file."""
+    digits = name.removeprefix("part-").removesuffix(".parquet")
+    return int(digits) if digits.isdecimal() and name == part_name(int(digits)) else None
+
+
+def next_step(folder: str) -> str:
+    """Return the advice for a part that cannot be used. folder: of the run, or its URL."""
+    return f"Next: remove it, and zoo run --out {folder} computes it again"
 
 
 class FailedRow(NamedTuple):
@@ -60,7 +72,7 @@ class PartColumns:
             pa.field("row", pa.int64(), nullable=False),
             pa.field("error", pa.string()),
         ]
-        fields += [pa.field(name, pa.float64()) for name in ("start_s", "end_s") if self.has_intervals]
+        fields += [pa.field(name, pa.float64()) for name in INTERVAL if self.has_intervals]
         return pa.schema(fields + [pa.field(layer, column_type(width)) for layer, width in self.widths.items()])
 
 
@@ -78,6 +90,22 @@ class PartFacts:
     """The number of samples without features."""
     tries: int = 1
     """1, and one more for each time that failed samples were tried again."""
+
+    def mismatch(self, *, run: str, shard: int, samples: int) -> str | None:
+        """Return the reason why these are not the facts of the part of a shard; None where they are.
+
+        Args:
+            run: the fingerprint of the run.
+            shard: the number in the name of the part.
+            samples: the number of samples of that shard.
+        """
+        if self.run != run:
+            return f"it is shard {self.shard} of another run ({self.run[:12]}, not {run[:12]})"
+        if self.shard != shard:
+            return f"it is shard {self.shard} of this run under the name of shard {shard}"
+        if self.samples != samples:
+            return f"it has {self.samples:,} samples, and its shard has {samples:,}"
+        return None
 
 
 class PartWriter:
@@ -119,7 +147,7 @@ class PartWriter:
         if not (len(features) or failed):
             return
         self._times.add(features)
-        self._samples.update(rows)
+        self._samples.update(rows, (failure.row for failure in failed))  # windows of one sample may be in both
         self._failed += len(failed)
         if len(features):
             self._digests.update(features)
@@ -156,7 +184,7 @@ class PartWriter:
             times_by_layer={name: each for name, each in times.by_layer.items() if any(each)},
             digests=self._digests.result(shapes),
         )
-        facts = PartFacts(run, shard, len(self._samples) + self._failed, self._failed, tries)
+        facts = PartFacts(run, shard, len(self._samples), self._failed, tries)
         self._writer.add_key_value_metadata({**summary.to_metadata(), PART_KEY: json.dumps(asdict(facts))})
         self._writer.close()
         return facts
@@ -195,7 +223,7 @@ class PartWriter:
         if failed:
             reasons = pa.concat_arrays([reasons, pa.array([storable(each.reason) for each in failed], pa.string())])
         columns = [ids.take(order), pa.array(numbers[order]), reasons.take(order)]
-        for name in ("start_s", "end_s") if self._columns.has_intervals else ():
+        for name in INTERVAL if self._columns.has_intervals else ():
             seconds = [*getattr(features, name), *([None] * len(failed))]
             columns.append(pa.array([seconds[at] for at in order], pa.float64()))
         for layer, width in self._columns.widths.items():
@@ -229,26 +257,30 @@ def _shape_of(width: int | None) -> Shape:
     return None if width is None else (width,)
 
 
-def read_facts(path: Path, file: BinaryIO | None = None) -> PartFacts:
+def read_facts(path: str | Path, file: BinaryIO | None = None) -> PartFacts:
     """Return the facts of a part from the end of its file.
 
     Args:
-        path: of the file, or its name.
+        path: of the file, or its URL.
         file: the open file, where it is not at that path.
-    Raises: InputError for a file that is not a part of a run.
+    Raises: InputError for a file that is not a part of a run. Its cause has the reason alone.
     """
     try:
         return _facts_in(pq.read_metadata(path if file is None else file).metadata or {})
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is not a part of a run that can be read: {error}") from error
+    except (pa.ArrowException, OSError, InputError) as error:
+        folder = os.path.dirname(path)  # noqa: PTH120 - of a URL, too
+        raise InputError(f"{path} is not a part of a run that can be read: {error}. {next_step(folder)}") from error
 
 
 def _facts_in(metadata: Mapping[bytes, bytes]) -> PartFacts:
     """Return the facts that the metadata of a part hold. Raises: InputError."""
+    text = metadata.get(PART_KEY.encode())
+    if text is None:
+        raise InputError(f"it has no '{PART_KEY}' metadata, so another program wrote it, or wrote it anew")
     try:
-        return PartFacts(**json.loads(metadata[PART_KEY.encode()]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"it is not a part of a run: {type(error).__name__} {error}") from error
+        return PartFacts(**json.loads(text))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"its '{PART_KEY}' metadata are damaged") from error
 
 
 def read_part(path: Path) -> tuple[Features, list[int], list[FailedRow]]:

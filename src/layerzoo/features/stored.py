@@ -57,7 +57,8 @@ def read(stored: StoredFeatures, path: Path, layers: Sequence[str] | None = None
         stored: the open file.
         path: its path.
         layers: those to read; None: all.
-    Raises: InputError for what is damaged or too large; UnknownLayerError; any Exception for what makes no sense.
+    Raises: InputError for what is damaged; MemoryError for what is too large; UnknownLayerError; any Exception for what
+        makes no sense.
     """
     summary = stored.summary
     chosen = list(summary.shapes) if layers is None else list(dict.fromkeys(layers))
@@ -122,7 +123,7 @@ def _check_size(stored: StoredFeatures, summary: Summary, path: Path, layers: Se
         raise InputError(f"it claims {rows:,} samples of {claimed:,} bytes in all, in a file of {file_bytes:,} bytes")
     available = free_memory()
     if available is not None and needed > available:
-        raise InputError(
+        raise MemoryError(
             f"it holds {needed:,} bytes of numbers, and {available:,} bytes of memory are available. "
             "A table library can read it a part at a time"
         )

@@ -26,6 +26,9 @@ _KINDS: dict[str, Any] = {
     "SequenceRegressor": SequenceRegressor,
 }
 
+_EARLIER_WORDS: dict[str, Task] = {"classification": "classify", "regression": "regress"}
+"""Tasks as earlier files have them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -95,7 +98,7 @@ class TrainedHead:
         if not ids:
             return []
         labels = self.estimator.predict(values)
-        rows = self.estimator.predict_proba(values) if self.task == "classification" else [()] * len(labels)
+        rows = self.estimator.predict_proba(values) if self.task == "classify" else [()] * len(labels)
         return [
             Prediction(sample, label, dict(zip(map(str, self.classes), map(float, row), strict=True)))
             for sample, label, row in zip(ids, labels.tolist(), rows, strict=True)
@@ -104,7 +107,7 @@ class TrainedHead:
     @property
     def classes(self) -> Sequence[Any]:
         """The labels of a classifier; empty for a regressor."""
-        if self.task == "regression":
+        if self.task == "regress":
             return []
         classes = self.estimator.classes if isinstance(self.estimator, LinearHead) else self.estimator.classes_
         labels: list[Any] = np.asarray(classes).tolist()
@@ -145,7 +148,8 @@ class TrainedHead:
         facts, arrays = read_model(path, KIND)
         stored = facts["estimator"]
         estimator = _KINDS[stored["class"]].from_plain(stored, arrays, device=device)
-        return cls(facts["model"], facts["extraction"], estimator, facts["task"], facts["score"], facts["provenance"])
+        task = _EARLIER_WORDS.get(facts["task"], facts["task"])
+        return cls(facts["model"], facts["extraction"], estimator, task, facts["score"], facts["provenance"])
 
     def __repr__(self) -> str:
         score = f": {self.score['metric']} {self.score['mean']:.3f}" if self.score else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -64,7 +64,8 @@ def read_labels(
     """Read the labels of some samples from a table.
 
     A row belongs to the sample whose id, path or file name it has in its column id, file, path, filename, file_name or
-    name. The rows of a table that is the input itself belong to its samples in their order.
+    name. The rows of a table that is the input itself belong to its samples in their order. Several rows of one sample
+    must have the same label.
 
     Args:
         path: a .csv, .tsv, .jsonl or .parquet file.
@@ -72,20 +73,20 @@ def read_labels(
         label_column: the column of the labels. None: ``label``, or the only one that is neither an id nor a group.
         group_column: the column that names the source of each sample. None: no groups, or those of the pattern.
         group_pattern: a regular expression; the part of an id that it matches, or its first group, names the source.
-    Raises: InputError for a table without these columns, or without a label for any of the samples.
+    Raises: InputError for a table without these columns, without a label for any of the samples, or with contradicting
+        labels for one of them.
     """
     rows = _rows(path)
     columns = list(rows[0]) if rows else []
     id_column = next((name for name in ID_COLUMNS if name in columns), None)
     others = [name for name in columns if name not in (id_column, group_column)]
     chosen = label_column or (LABEL_COLUMN if LABEL_COLUMN in columns else others[0] if len(others) == 1 else None)
-    for name, option in ((chosen, "--label-column"), (group_column or chosen, "--group-column")):
+    for name, option in ((chosen, "--label-column"), (group_column or chosen, "--groups")):
         if name is None or name not in columns:
             asked = "no column 'label'" if name is None else f"no column {name!r}"
             hint = nearest_hint(nearest(name, columns)) if name else ""
             raise InputError(f"{path}: {asked}. {hint}It has: {', '.join(columns) or 'no rows'}. Choose one: {option}")
-    by_sample = _matched(path, rows, id_column, ids)
-    used = {id(row) for row in by_sample.values()}
+    by_sample, used = _matched(path, rows, id_column, [str(chosen), *filter(None, [group_column])], ids)
     unused = tuple(
         f"{path}:{number}" if id_column is None else str(row[id_column])
         for number, row in enumerate(rows, start=1)
@@ -102,7 +103,7 @@ def read_labels(
     if group_column:
         groups = tuple(str(found[row][group_column]) for row in labelled)
     else:
-        groups = _groups([ids[row] for row in labelled], group_pattern)
+        groups = _groups([ids[row] for row in labelled], group_pattern, columns)
     unlabelled = tuple(ids[row] for row in sorted(set(range(len(ids))) - set(labelled)))
     values = tuple(found[row][str(chosen)] for row in labelled)
     return Labels(tuple(labelled), values, groups, unlabelled, unused)
@@ -121,16 +122,26 @@ def columns_of(path: Path) -> list[str]:
     return list(rows[0]) if rows else []
 
 
-def _groups(ids: Sequence[str], pattern: str | None) -> tuple[str, ...]:
-    """Return the source of each sample that a pattern finds in its id. Raises: InputError."""
+def _groups(ids: Sequence[str], pattern: str | None, columns: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the source of each sample that a pattern finds in its id.
+
+    Args:
+        ids: of the samples.
+        pattern: a regular expression.
+        columns: of the table of labels, for errors.
+    Raises: InputError.
+    """
+    of_table = f". It is no column of the table either, which has: {', '.join(columns)}" if columns else ""
     if pattern is None:
         return ()
     try:
         matches = [re.search(pattern, sample) for sample in ids]
     except re.error as error:
-        raise InputError(f"--groups {pattern!r} is not a regular expression: {error}") from error
+        raise InputError(f"--groups {pattern!r} is not a regular expression: {error}{of_table}") from error
     if missing := next((sample for sample, match in zip(ids, matches, strict=True) if match is None), None):
-        raise InputError(f"--groups {pattern!r} matches nothing in {missing!r}, so that its source is not known")
+        raise InputError(
+            f"--groups {pattern!r} matches nothing in {missing!r}, so that its source is not known{of_table}"
+        )
     return tuple((match[1] if match.re.groups else match[0]) or "" for match in matches if match is not None)
 
 
@@ -171,27 +182,74 @@ def _csv_rows(path: Path, delimiter: str) -> list[dict[str, Any]]:
 
 
 def _matched(
-    path: Path, rows: Sequence[dict[str, Any]], id_column: str | None, ids: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """Return the row of each sample that has one. Raises: InputError where rows and samples cannot be matched."""
+    path: Path, rows: Sequence[dict[str, Any]], id_column: str | None, compared: Sequence[str], ids: Sequence[str]
+) -> tuple[dict[str, dict[str, Any]], set[int]]:
+    """Find the row of each sample.
+
+    Several rows may name one sample, also with different spellings of its path, if they agree.
+
+    Args:
+        path: of the table.
+        rows: of the table.
+        id_column: that names the samples. None: the rows belong to the samples in their order.
+        compared: the columns in which the rows of one sample must agree.
+        ids: of the samples.
+    Returns: the row of each sample that has one; and the identities of all rows that name a sample.
+    Raises: InputError for rows that name the same sample and differ.
+    """
     by_number = {f"{path}:{number}": row for number, row in enumerate(rows, start=1)}
     if id_column is None:
-        return by_number
-    by_name: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        name = str(row[id_column])
-        if name in by_name and by_name[name] != row:
-            raise InputError(f"{path}: two rows name the sample {name!r}, and they differ")
-        by_name[name] = row
+        return by_number, {id(by_number[sample]) for sample in ids if sample in by_number}
+    by_name, names_files = _by_name(path, rows, id_column)
     names = Counter(PurePath(_LINE.sub("", sample)).name for sample in ids)
     matched: dict[str, dict[str, Any]] = {}
+    others: dict[str, list[dict[str, Any]]] = {}
     for sample in ids:
         file = PurePath(_LINE.sub("", sample))
         tails = ["/".join(file.parts[start:]) for start in range(len(file.parts))]
         keys = [sample, *tails[:-1], *([file.name, file.stem] if names[file.name] == 1 else [])]
-        key = next((key for key in keys if key in by_name), None)
-        if key is not None:
-            matched[sample] = by_name[key]
-        elif sample in by_number:
-            matched[sample] = by_number[sample]
-    return matched
+        if names_files:
+            line = sample[len(str(file)) :] if _LINE.search(sample) else ""
+            keys[1:1] = [f"{Path(file).resolve().as_posix()}{end}" for end in dict.fromkeys((line, ""))]
+        named = [row for key in dict.fromkeys(keys) for row in by_name.get(key, ())]
+        if not named and sample in by_number:
+            named = [by_number[sample]]
+        if named:
+            matched[sample], *others[sample] = named
+    best = {id(row) for row in matched.values()}
+    used = set(best)
+    for sample, row in matched.items():
+        for other in others[sample]:
+            if id(other) in best:  # it names another file better than this one
+                continue
+            if (column := next((name for name in compared if str(row[name]) != str(other[name])), None)) is not None:
+                raise InputError(
+                    f"{path}: two rows name the sample {sample!r}, as {row[id_column]!r} and {other[id_column]!r}, and "
+                    f"differ in the column {column}: {row[column]!r} and {other[column]!r}"
+                )
+            used.add(id(other))
+    return matched, used
+
+
+def _by_name(
+    path: Path, rows: Sequence[dict[str, Any]], id_column: str
+) -> tuple[dict[str, list[dict[str, Any]]], bool]:
+    """Return the rows by the name of their sample; and whether some names are paths that had to be resolved.
+
+    Absolute paths, and those with ``..``, which start at the working directory or at the folder of the table, are also
+    known by the file that they lead to.
+    """
+    by_name: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    has_resolved = False
+    for row in rows:
+        name = str(row[id_column])
+        file = Path(name)
+        spellings = {name: None, file.as_posix(): None}
+        if file.is_absolute() or ".." in file.parts:
+            has_resolved = True
+            line = match[0] if (match := _LINE.search(name)) else ""
+            plain = Path(name.removesuffix(line))
+            spellings |= {f"{(folder / plain).resolve().as_posix()}{line}": None for folder in (Path(), path.parent)}
+        for spelling in spellings:
+            by_name[spelling].append(row)
+    return by_name, has_resolved

@@ -15,13 +15,13 @@ from sklearn.preprocessing import StandardScaler
 from layerzoo.errors import UsageError
 from layerzoo.sequence.storage import labels_from_plain, plain_labels
 
-Task = Literal["classification", "regression"]
+Task = Literal["classify", "regress"]
 DoubleArray = NDArray[np.float64]
 
 
 def linear_estimator(task: Task) -> Pipeline:
     """Return the estimator of scikit-learn that a linear head is fitted with, for cross-validation too."""
-    last = LogisticRegression(max_iter=2000) if task == "classification" else Ridge()
+    last = LogisticRegression(max_iter=2000) if task == "classify" else Ridge()
     return make_pipeline(StandardScaler(), last)
 
 
@@ -29,7 +29,7 @@ def linear_estimator(task: Task) -> Pipeline:
 class LinearHead:
     """A fitted linear model, as plain arrays.
 
-    >>> head = LinearHead.fit(np.array([[0.0], [1.0], [4.0], [5.0]]), np.array(["a", "a", "b", "b"]), "classification")
+    >>> head = LinearHead.fit(np.array([[0.0], [1.0], [4.0], [5.0]]), np.array(["a", "a", "b", "b"]), "classify")
     >>> head.predict(np.array([[-1.0], [6.0]])).tolist()
     ['a', 'b']
     """
@@ -48,12 +48,12 @@ class LinearHead:
         Args:
             X: (sample, channel).
             y: (sample,) labels or numbers.
-            task: ``classification`` or ``regression``.
+            task: ``classify`` or ``regress``.
         """
         scaler, model = linear_estimator(task).fit(X, y).named_steps.values()
         coefficients = np.atleast_2d(model.coef_) / scaler.scale_
         bias = np.atleast_1d(model.intercept_) - coefficients @ scaler.mean_
-        return cls(coefficients.T, bias, model.classes_ if task == "classification" else None)
+        return cls(coefficients.T, bias, model.classes_ if task == "classify" else None)
 
     def predict_proba(self, X: NDArray[Any]) -> DoubleArray:
         """Return (sample, class) probabilities, in the order of ``classes``.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,9 +16,12 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 
 from layerzoo.errors import InputError, SampleError, UsageError
 from layerzoo.features import Features
+from layerzoo.heads.duplicates import groups_with_duplicates, numbered_error
 from layerzoo.heads.head import TrainedHead, head_input
 from layerzoo.heads.labels import Labels
 from layerzoo.heads.linear import LinearHead, Task, linear_estimator
+from layerzoo.heads.targets import METRICS, inferred_task, numbers_of
+from layerzoo.media.sample import Sample
 from layerzoo.progress import ProgressChoice
 from layerzoo.runtime import Backbone, extract, load
 from layerzoo.sequence.estimators import SequenceClassifier, SequenceRegressor
@@ -50,7 +55,7 @@ def train_head(
     labels: Callable[[Sequence[str]], Labels] | Sequence[str | float],
     *,
     sequence: NetworkName | None = None,
-    task: Task = "classification",
+    task: Literal["auto", "classify", "regress"] = "auto",
     folds: int = 5,
     seed: int = 0,
     groups: Sequence[str] | None = None,
@@ -74,11 +79,12 @@ def train_head(
         labels: a label for each input; or a function from the ids of the samples to their labels, such as
             :func:`layerzoo.heads.labels_of_folders`.
         sequence: the network over sequences: ``gru``, ``conv`` or ``transformer``. None: a linear head.
-        task: ``classification``, or ``regression`` for numbers.
+        task: ``classify``, ``regress`` for numbers, or ``auto`` according to the labels, as for
+            :func:`layerzoo.sweep`.
         folds: the number of folds of the cross-validation; fewer if a class has fewer samples or groups.
         seed: of the folds and of the network.
-        groups: the source of each input; the samples of one source are in one fold. Of labels from a function, its own
-            groups are used.
+        groups: the source of each input; the samples of one source are in one fold, and so are samples with the same
+            content. Of labels from a function, its own groups are used.
         device: a torch device for the backbone and the network.
         errors: ``"raise"`` stops at the first sample that fails; ``"skip"`` leaves it out.
         column: the column of a table that holds the samples.
@@ -89,33 +95,42 @@ def train_head(
             ``normalize``, ``special_tokens``, ``prompt``, ``decode``, ``sampling``, ``start_s``, ``end_s``, ``clips``,
             ``window`` and ``hop``, as for :func:`layerzoo.extract`. The windows of a recording are one sequence; a
             linear head needs a ``temporal_pool`` for them.
-    Returns: the head, fitted on all samples, and the features. Its ``score`` has ``metric`` (``accuracy`` or ``r2``),
-        ``mean`` and ``std`` over the folds, ``folds``, ``samples``, ``groups``, and for classes ``chance``, the share
-        of the most frequent class. It is empty if there are too few samples for two folds.
+    Returns: the head, fitted on all samples, and the features. Its ``score`` has ``metric`` (``accuracy`` or ``R²``),
+        ``mean`` and ``std`` over the folds (divided by their number less one), ``folds``, ``samples``, ``groups``, and
+        for classes ``chance``, the share of the most frequent class. It is empty if there are too few samples for two
+        folds.
     Raises: the errors of :func:`layerzoo.extract`; InputError for labels that do not fit; UsageError.
     """
     if unknown := sorted(set(extraction) - set(_KEPT)):
         raise UsageError(f"{', '.join(unknown)}: a head keeps only the arguments {', '.join(_KEPT)}")
+    if task not in ("auto", "classify", "regress"):
+        raise UsageError(f"task={task!r} is not one of auto, classify, regress")
     if sequence is not None and sequence not in NETWORKS:
         raise UsageError(f"sequence={sequence!r} is not one of {', '.join(NETWORKS)}")
     backbone, how = _loaded(model, sequence, device, extraction)
-    features = extract(backbone, inputs, **how, errors=errors, column=column, batch_size=batch_size, progress=progress)
-    ids, values = head_input(features)
-    if not ids:
+    samples, values, features = _extracted(
+        backbone, inputs, column, errors, {**how, "batch_size": batch_size, "progress": progress}
+    )
+    if not samples:
         raise InputError(f"none of the {len(features.errors)} samples could be used, such as {features.errors[0]}")
+    ids = [sample.id for sample in samples]
     given = labels(ids) if callable(labels) else _given(ids, features.errors, labels, groups)
+    used = [samples[row] for row in given.rows]
+    joined, _ = groups_with_duplicates(used, given.groups or None, given.values)
     values = values[list(given.rows)]
-    targets = _targets(given.values, task)
-    estimator = _estimator(sequence, task, seed, device, settings or {})
-    score = _cross_validated(estimator, values, targets, given.groups, task, folds, seed)
-    fitted = LinearHead.fit(values, targets, task) if sequence is None else estimator.fit(values, targets)
+    chosen = _chosen(given.values, task)
+    targets = _targets(given.values, chosen, [sample.id for sample in used])
+    estimator = _estimator(sequence, chosen, seed, device, settings or {})
+    score = _cross_validated(estimator, values, targets, () if joined is None else joined.tolist(), chosen, folds, seed)
+    with _without_warnings_of_sklearn():
+        fitted = LinearHead.fit(values, targets, chosen) if sequence is None else estimator.fit(values, targets)
     kept = {name: value for name, value in how.items() if value is not None}
     for name in ("weights", "precision"):
         if extraction.get(name) is not None:
             kept[name] = os.fspath(extraction[name])
     kept["layer"] = list(features.layers)
     kept["pool"] = dict(features.provenance["pooling"])
-    return TrainedHead(backbone.spec.id, kept, fitted, task, score, features.provenance), features
+    return TrainedHead(backbone.spec.id, kept, fitted, chosen, score, features.provenance), features
 
 
 def _loaded(
@@ -156,6 +171,45 @@ def _loaded(
     return backbone, {**how, "pool": "none"}
 
 
+def _extracted(
+    backbone: Backbone,
+    inputs: Any,
+    column: str | None,
+    errors: Literal["raise", "skip"],
+    how: Mapping[str, Any],
+) -> tuple[list[Sample], NDArray[Any], Features]:
+    """Extract features, and return them with the samples, whose contents are compared with each other.
+
+    Args:
+        backbone: reads the layers.
+        inputs: as for :func:`layerzoo.extract`.
+        column: the column of a table that holds the samples.
+        errors: ``raise`` or ``skip``.
+        how: further arguments of :func:`layerzoo.extract`.
+    Returns: the samples that have features, the input of a head for each of them, and the features.
+    Raises: the errors of :func:`layerzoo.extract`.
+    """
+    listed = backbone.preprocess.samples(inputs, column=column)
+    items = list(listed)
+    failed = [item for item in items if isinstance(item, SampleError)]
+    found = [item for item in items if isinstance(item, Sample)]
+    if failed and (errors == "raise" or not found):
+        raise failed[0]
+    numbers = [str(number) for number in range(len(found))]  # ids of a table may occur several times
+    try:
+        features = extract(backbone, [sample.source for sample in found], ids=numbers, errors=errors, **how)
+    except SampleError as error:
+        raise numbered_error(error, found) from error.__cause__
+    used, values = head_input(features)
+    features = replace(
+        features,
+        ids=tuple(found[int(number)].id for number in features.ids),
+        errors=(*failed, *(numbered_error(error, found) for error in features.errors)),
+        passed_over=(*listed.passed_over, *features.passed_over),
+    )
+    return [found[int(number)] for number in used], values, features
+
+
 def _given(
     ids: Sequence[str], errors: Sequence[SampleError], labels: Sequence[str | float], groups: Sequence[str] | None
 ) -> Labels:
@@ -167,16 +221,30 @@ def _given(
     return Labels(tuple(range(len(labels))), tuple(labels), tuple(groups or ()))
 
 
-def _targets(values: Sequence[str | float], task: Task) -> NDArray[Any]:
+@contextmanager
+def _without_warnings_of_sklearn() -> Iterator[None]:
+    """Hide warnings that name no sample and no option, such as that a class is rare."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
+        yield
+
+
+def _chosen(values: Sequence[str | float], task: Literal["auto", "classify", "regress"]) -> Task:
+    """Return the task of some labels. Raises: InputError for several labels of a sample."""
+    if task != "auto":
+        return task
+    inferred = inferred_task(values)
+    if inferred == "multilabel":
+        raise InputError(
+            "a head predicts one label of a sample, and these labels are lists. Next: a head for each label"
+        )
+    return inferred
+
+
+def _targets(values: Sequence[str | float], task: Task, ids: Sequence[str]) -> NDArray[Any]:
     """Return labels as an array. Raises: InputError."""
-    if task == "regression":
-        try:
-            numbers = np.array([float(value) for value in values])
-        except ValueError as error:
-            raise InputError(f"regression needs numbers as labels: {error}") from error
-        if not np.isfinite(numbers).all():
-            raise InputError("regression needs numbers as labels, and some are not finite (infinite or not a number)")
-        return numbers
+    if task == "regress":
+        return numbers_of(values, ids)
     labels = np.array([str(value) for value in values])
     if len(set(labels.tolist())) < 2:
         raise InputError(f"all {len(labels)} samples have the label {values[0]!r}, and a classifier needs two classes")
@@ -186,7 +254,7 @@ def _targets(values: Sequence[str | float], task: Task) -> NDArray[Any]:
 def _estimator(sequence: NetworkName | None, task: Task, seed: int, device: str, settings: Mapping[str, Any]) -> Any:
     if sequence is None:
         return linear_estimator(task)
-    kind = SequenceClassifier if task == "classification" else SequenceRegressor
+    kind = SequenceClassifier if task == "classify" else SequenceRegressor
     return kind(sequence, random_state=seed, device=device, **settings)
 
 
@@ -194,41 +262,41 @@ def _cross_validated(
     estimator: Any,
     values: NDArray[Any],
     targets: NDArray[Any],
-    groups: Sequence[str],
+    groups: Sequence[Any],
     task: Task,
     folds: int,
     seed: int,
 ) -> dict[str, Any]:
     """Return the score of an estimator: see :func:`train_head`. Empty where there are too few samples for two folds."""
-    if task == "classification":
+    if task == "classify":
         sources = set(zip(targets.tolist(), groups or range(len(targets)), strict=True))
         most = min(Counter(label for label, _ in sources).values())
-    else:
-        most = len(set(groups)) if groups else len(targets) // 2
+    else:  # the score of a fold needs two samples
+        sizes = Counter(groups or range(len(targets)))
+        most = len(sizes) // (2 if min(sizes.values()) == 1 else 1)
     folds = min(folds, most)
     if folds < 2:
         return {}
-    if task == "classification":
+    if task == "classify":
         kind = StratifiedGroupKFold if groups else StratifiedKFold
         cv: Any = kind(folds, shuffle=True, random_state=seed)
     else:
         cv = GroupKFold(folds) if groups else KFold(folds, shuffle=True, random_state=seed)
-    metric = "accuracy" if task == "classification" else "r2"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
+    scoring = "accuracy" if task == "classify" else "r2"
+    with _without_warnings_of_sklearn():
         scores = cross_val_score(
-            estimator, values, targets, groups=list(groups) or None, cv=cv, scoring=metric, error_score="raise"
+            estimator, values, targets, groups=list(groups) or None, cv=cv, scoring=scoring, error_score="raise"
         )
     if not np.isfinite(scores).all():  # R² of a fold with one sample
         return {}
     result: dict[str, Any] = {
-        "metric": metric,
+        "metric": METRICS[task],
         "mean": float(scores.mean()),
-        "std": float(scores.std()),
+        "std": float(scores.std(ddof=1)),
         "folds": folds,
         "samples": len(targets),
         "groups": len(set(groups)) or None,
     }
-    if task == "classification":
+    if task == "classify":
         result["chance"] = max(Counter(targets.tolist()).values()) / len(targets)
     return result

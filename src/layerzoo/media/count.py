@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sized
+from itertools import chain
+from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
 from typing import Any, Self
 
-from layerzoo.media import dataset
+from layerzoo.errors import SampleError
+from layerzoo.media import dataset, folder, paths
 from layerzoo.media.columns import table_in_memory
-from layerzoo.media.samples import Item
+from layerzoo.media.samples import KINDS, Item
+from layerzoo.media.sniff import kind_of_suffix
 from layerzoo.spec import Modality
 
 _MOST_COUNTED = 1_000_000
 """The number of files or lines after which counting ends: reading them twice would take too long."""
+_TABLES = {".csv", ".tsv", ".parquet"}
 
 
 def known_count(inputs: Any, modality: Modality) -> int | None:
@@ -38,6 +43,29 @@ def is_counted_by_reading(inputs: Any, modality: Modality) -> bool:
         return True
     names = str | os.PathLike if modality != "text" else os.PathLike
     return isinstance(inputs, list | tuple) and any(isinstance(value, names) for value in inputs)
+
+
+def count_listed_files(names: Iterable[str], modality: Modality) -> int:
+    """Return the number of files in folders, and of those that match patterns, whose suffix is of a modality.
+
+    No file is read. Tables are not counted, because the features of an extraction may be in them.
+
+    Args:
+        names: paths of files and folders, patterns, and URLs. Only folders and patterns can get more files.
+        modality: of the model.
+    """
+    kinds = KINDS.get(modality, {modality})
+    listings = [listing for name in names if (listing := _listed(name)) is not None]
+    files = (path for path in chain.from_iterable(listings) if isinstance(path, Path))
+    counted = (path for path in files if kind_of_suffix(path) in kinds and path.suffix.lower() not in _TABLES)
+    return sum(1 for _ in counted) if len(listings) == 1 else len(set(counted))
+
+
+def _listed(name: str) -> Iterator[Path | SampleError] | None:
+    """Return the files in a folder, or those that match a pattern; None for any other name."""
+    if Path(name).is_dir():
+        return folder.files(Path(name), [])
+    return paths.matches(name) if paths.is_pattern(name) and not paths.exists(name) else None
 
 
 class BackgroundCount:

@@ -102,7 +102,7 @@ _UNDECLARED_BATCH = (
     "an array of shape {shape} is a batch of images. Declare its axes, as in layout='NHWC' (batch, height, width, "
     "channel) or layout='NCHW', and of floating-point numbers value_range=(0, 1). Pass preprocessed tensors as a list"
 )
-_KINDS: dict[Modality, set[Modality]] = {"audio": {"audio", "video"}}
+KINDS: dict[Modality, set[Modality]] = {"audio": {"audio", "video"}}
 """The kinds of files that a folder holds for a model: of a video, an audio model takes the audio track."""
 _HINTS = 20
 """The number of missing names for which the nearest existing ones are searched."""
@@ -296,7 +296,7 @@ class _Finder:
             yield file
         elif is_features(file):
             self.passed_over.append(shown(file))
-        elif not _KINDS.get(self.modality, {self.modality}).isdisjoint((kind_of_suffix(file), kind_of_file(file))) or (
+        elif not KINDS.get(self.modality, {self.modality}).isdisjoint((kind_of_suffix(file), kind_of_file(file))) or (
             self.modality == "video" and is_animation_file(file)
         ):
             try:

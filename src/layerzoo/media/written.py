@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 _HEADER_BYTES = 1 << 16
+_INTERVAL = ',"start_s","end_s"'
 _KEY = b"layerzoo"  # under which features/parquet.py keeps where the numbers came from
 
 
@@ -26,13 +27,13 @@ def is_features(path: Path) -> bool:
 
 
 def _is_csv_of_features(path: Path) -> bool:
-    """Return whether a CSV file has the header of features: ``id``, then ``LAYER_0``, and numbered columns only."""
+    """Return whether a CSV file has the header of features: ``id``, the times of windows, and numbered columns."""
     try:
         with path.open("rb") as file:
             head = file.readline(_HEADER_BYTES)
     except OSError:
         return False
-    first, *others = head.decode("utf-8", "replace").rstrip("\n").split(",")
+    first, *others = head.decode("utf-8", "replace").replace(_INTERVAL, "", 1).rstrip("\n").split(",")
     whole = others if head.endswith(b"\n") else others[:-1]
     is_first = first == '"id"' and others[:1] != [] and others[0].endswith('_0"')
     return is_first and all(re.fullmatch(r'.*_\d+"', name) for name in whole)

@@ -49,6 +49,8 @@ class Creation:
     """None: chosen from the time of some samples."""
     workers: int = 1
     column: str | None = None
+    files: int | None = None
+    """As in :class:`RunDescription`."""
     is_timed: bool = True
     """Whether some samples are computed first. False after a process ended while it did so."""
 
@@ -140,6 +142,8 @@ def description_of(storage: RunStorage) -> RunDescription:
     """Return the description of the run in a folder. Raises: InputError where there is none."""
     description = read_description(storage)
     if description is None:
+        if not is_url(storage.label) and not Path(storage.label).exists():
+            raise InputError(f"there is no folder {storage.label}")
         raise InputError(f"{storage.label} is not the folder of a run: it has no {DESCRIPTION}")
     return description
 
@@ -218,6 +222,7 @@ def _described(storage: RunStorage, extraction: PreparedExtraction, creation: Cr
         column=creation.column,
         arguments=creation.arguments,
         passed_over=creation.passed_over,
+        files=creation.files,
         seconds_of_sample=timed.seconds,
     )
 

@@ -45,6 +45,8 @@ class RunDescription:
     passed_over: int = 0
     accepted_versions: Sequence[Mapping[str, str]] = field(default=())
     """Other versions of the libraries with which the run may be continued."""
+    files: int | None = None
+    """The number of files in the folders and patterns of the inputs; None where it was not counted."""
     seconds_of_sample: float | None = None
     """The time of one sample when the shard size was chosen."""
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from layerzoo.disk import sync
 from layerzoo.errors import OutputError, UsageError
 from layerzoo.extras import needs
+from layerzoo.features.features import INTERVAL
 from layerzoo.features.parquet import ParquetFeatures
 from layerzoo.features.part import part_name, read_facts
 from layerzoo.features.writer import FeatureWriter, disk_failure
@@ -34,7 +35,8 @@ def export(folder: str | os.PathLike[str], kind: Kind, out: str | os.PathLike[st
     Args:
         folder: of the run, or its URL.
         kind: ``hf``: a folder with the parts and a dataset card; ``npy``: a folder with an array of each layer, and
-            ``ids.parquet``; ``lance``: a LanceDB database with the table ``features``; ``csv``: a file.
+            ``ids.parquet`` with the ids and the times of windows; ``lance``: a LanceDB database with the table
+            ``features``; ``csv``: a file.
         out: the folder or file, which must not exist.
     Returns: the number of rows that were written.
     Raises: UnfinishedRunError while parts are missing; UsageError for layers that the form cannot hold; OutputError
@@ -145,12 +147,14 @@ def _to_npy(files: RunStorage, description: RunDescription, folder: Path) -> int
         if sum(counts)
     }
     start = 0
-    schema = pa.schema([pa.field("id", pa.string())])
+    intervals = INTERVAL if description.columns.has_intervals else ()
+    schema = pa.schema([pa.field("id", pa.string()), *(pa.field(name, pa.float64()) for name in intervals)])
     with pq.ParquetWriter(folder / "ids.parquet", schema, compression="zstd") as ids:
         for part in parts_of(files, description):
             for layer, array in arrays.items():
                 array[start : start + len(part)] = part[layer] if len(part) else 0
-            ids.write_table(pa.table([pa.array(part.ids, pa.string())], schema=schema))
+            seconds = [pa.array(getattr(part, name), pa.float64()) for name in intervals]
+            ids.write_table(pa.table([pa.array(part.ids, pa.string()), *seconds], schema=schema))
             start += len(part)
     for array in arrays.values():
         array.flush()

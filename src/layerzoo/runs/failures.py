@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 from layerzoo.features.parquet import ParquetFeatures
 from layerzoo.features.part import FailedRow, part_name
-from layerzoo.runs.storage import facts_of, storage
+from layerzoo.runs.creation import description_of
+from layerzoo.runs.loading import own_facts
+from layerzoo.runs.storage import storage
 
 
 def failures(folder: str | os.PathLike[str]) -> Iterator[FailedRow]:
@@ -15,10 +17,11 @@ def failures(folder: str | os.PathLike[str]) -> Iterator[FailedRow]:
 
     Args:
         folder: of the run, or its URL.
-    Raises: InputError for a part that is damaged.
+    Raises: InputError for a part that is damaged, or another part.
     """
     files = storage(folder)
+    description = description_of(files)
     for shard in files.parts():
-        if facts_of(files, shard).failed:
+        if shard < description.shards and own_facts(files, description, shard).failed:
             with files.fetched(part_name(shard)) as path, ParquetFeatures(path) as stored:
                 yield from (FailedRow(*failed) for failed in stored.rows()[1])

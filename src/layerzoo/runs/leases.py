@@ -9,13 +9,14 @@ time the clocks of the two machines show.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from layerzoo.disk import lock, machine
@@ -36,6 +37,20 @@ class Lease:
     """How many processes ended in the middle of this shard, one after the other."""
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerProgress:
+    """The work of one worker since it took its first shard."""
+
+    samples: int
+    seconds: float
+    """On its steady clock."""
+
+    @property
+    def samples_per_s(self) -> float:
+        """The rate; 0 before the first samples are done."""
+        return self.samples / self.seconds if self.seconds > 0 else 0.0
+
+
 class Leases:
     """The leases of a run, as one worker sees them.
 
@@ -48,6 +63,15 @@ class Leases:
         self._folder = folder
         self._clock = clock
         self._seen: dict[int, tuple[str, float]] = {}
+        self._began_s: float | None = None
+        self._samples = 0
+
+    def count(self, samples: int) -> None:
+        """Add samples that this worker has just finished. Its lease has them from its next change on."""
+        self._samples += samples
+
+    def _work(self) -> WorkerProgress:
+        return WorkerProgress(self._samples, self._clock() - (self._began_s or 0.0))
 
     @contextmanager
     def taken(self, shard: int) -> Iterator[Lease | None]:
@@ -64,7 +88,8 @@ class Leases:
                 yield None
                 return
             _own.add(path)
-            with _kept_alive(descriptor, crashes):
+            self._began_s = self._clock() if self._began_s is None else self._began_s
+            with _kept_alive(descriptor, crashes, self._work):
                 yield Lease(shard, crashes)
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -97,14 +122,19 @@ class Leases:
             return None
         return crashes + 1 if self._clock() - since > ABANDONED_AFTER_S else None
 
-    def is_taken(self, shard: int) -> bool:
-        """Return whether a worker on this machine is at work on a shard."""
+    def progress_at(self, shard: int) -> WorkerProgress | None:
+        """Return the progress of the worker on this machine that is at work on a shard; None where there is none."""
         try:
             descriptor = os.open(self._folder / lease_name(shard), os.O_RDWR)
         except OSError:
-            return False
+            return None
         try:
-            return lock(descriptor) is False
+            if lock(descriptor) is not False:
+                return None
+            before = json.loads(os.pread(descriptor, 4096, 0))
+            return WorkerProgress(int(before["samples"]), float(before["seconds"]))
+        except (OSError, ValueError, KeyError, TypeError):  # it was just taken, or by another version of layerzoo
+            return WorkerProgress(0, 0.0)
         finally:
             os.close(descriptor)
 
@@ -130,22 +160,25 @@ def leased_shards(folder: Path) -> list[int]:
 
 
 @contextmanager
-def _kept_alive(descriptor: int, crashes: int) -> Iterator[None]:
+def _kept_alive(descriptor: int, crashes: int, progress: Callable[[], WorkerProgress]) -> Iterator[None]:
     """Write the lease, and change it every few seconds until the end of the block."""
     stop = threading.Event()
 
-    def beat() -> None:
-        count = 0
-        while True:
-            text = json.dumps({"machine": machine(), "process": os.getpid(), _CRASHES: crashes, "beat": count})
-            with contextlib.suppress(OSError):
-                os.pwrite(descriptor, text.encode(), 0)  # never empty: it would look like one that nobody has
-                os.ftruncate(descriptor, len(text))
+    def write(beat: int) -> None:
+        owner = {"machine": machine(), "process": os.getpid(), _CRASHES: crashes, "beat": beat}
+        text = json.dumps({**owner, **asdict(progress())})
+        with contextlib.suppress(OSError):
+            os.pwrite(descriptor, text.encode(), 0)  # never empty: it would look like one without an owner
+            os.ftruncate(descriptor, len(text))
+
+    def beats() -> None:
+        for beat in itertools.count(1):
             if stop.wait(BEAT_S):
                 return
-            count += 1
+            write(beat)
 
-    thread = threading.Thread(target=beat, daemon=True, name="layerzoo-lease")
+    write(0)
+    thread = threading.Thread(target=beats, daemon=True, name="layerzoo-lease")
     thread.start()
     try:
         yield

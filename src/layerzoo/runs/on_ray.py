@@ -171,11 +171,15 @@ class ShardActor:
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Compute the shards of a batch: ``id`` has their positions. Returns: counts of samples, a row for each."""
         samples, failed = [], []
+
+        def report(done: int, failed: int) -> None:
+            self._leases.count(done)
+
         for position in batch["id"]:
             shard = self._shards[int(position)]
             with self._leases.taken(shard) as lease:
                 if lease is not None:
-                    work_on(self._run, self._extraction, lease, self._tries.get(shard), lambda done, failed: None)
+                    work_on(self._run, self._extraction, lease, self._tries.get(shard), report)
             name = part_name(shard)
             facts = facts_of(self._run.storage, shard) if self._run.storage.exists(name) else None
             samples.append(facts.samples if facts else 0)

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from layerzoo.environment import environment
 from layerzoo.errors import UnidentifiedModelError, UsageError
 from layerzoo.features.features import Features
+from layerzoo.features.part import shard_of
+from layerzoo.media.count import count_listed_files
+from layerzoo.notices import warn
 from layerzoo.progress import ProgressChoice, metered
 from layerzoo.registry.lookup import registry
 from layerzoo.runs.call import RunCall
@@ -20,13 +23,14 @@ from layerzoo.runs.creation import (
     Creation,
     check_inputs,
     creation_lock,
+    description_of,
     named_inputs,
     read_description,
     write_inputs,
 )
 from layerzoo.runs.description import RunDescription
 from layerzoo.runs.driver import Crew
-from layerzoo.runs.loading import load
+from layerzoo.runs.loading import load, own_facts
 from layerzoo.runs.manifest import FoundInputs
 from layerzoo.runs.request import arguments_of, divided, prepared
 from layerzoo.runs.status import status
@@ -143,8 +147,9 @@ def run(
         address: of the Ray cluster. None: one on this machine.
         progress: see :func:`extract`.
     Returns: the state of the run.
-    Raises: RunMismatchError for a folder with a run of another request; OutputError where the folder cannot be written;
-        the errors of :func:`extract` for the request as a whole. Samples that fail raise nothing.
+    Raises: RunMismatchError for a folder with a run of another request; InputError for a part that is damaged, or not
+        that of its shard; OutputError where the folder cannot be written; the errors of :func:`extract` for the
+        request as a whole. Samples that fail raise nothing.
 
     >>> result = layerzoo.run("toy/next-word", ["the cat", "milk"], out="words", shard_size=1)
     >>> result.samples, result.failed, result.load().values.shape
@@ -158,7 +163,7 @@ def run(
         "decode": decode, "sampling": sampling, "start_s": start_s, "end_s": end_s, "clips": clips,
     }  # fmt: skip
     _check(workers, shard, shard_size, sample_timeout_s, engine)
-    files = storage(out)
+    files, share = storage(out), Share(*(shard or (0, 1)))
     files.prepare()
     with ExitStack() as stack:
         if sample_timeout_s is not None:
@@ -170,13 +175,17 @@ def run(
         if request.found is not None:
             names = named_inputs(inputs, request.modality)
             creation = Creation(
-                names, request.arguments, request.found.passed_over, shard_size, workers or 1, column=column
-            )
+                names, request.arguments, request.found.passed_over, shard_size, workers or 1, column=column,
+                files=None if names is None else count_listed_files(names, request.modality),
+            )  # fmt: skip
+        else:
+            _tell_added_files(files, request.modality)
         before = status(files.label)
+        _check_parts(files, before.damaged, share)
         total = request.rows - before.done
         meter = stack.enter_context(metered(progress, unit="samples", label=request.label, total=total))
         call = RunCall(
-            files, request.arguments, creation, Share(*(shard or (0, 1))), shard_size, retry_failed, accept_versions,
+            files, request.arguments, creation, share, shard_size, retry_failed, accept_versions,
             report=lambda done, failed: meter.advance(done), joined=turn.close,
         )  # fmt: skip
         if engine == "ray":
@@ -191,7 +200,36 @@ def run(
             turn.close()
             work(opened, extraction, share=call.share, retry_failed=retry_failed, report=call.report)
     now = status(files.label)
+    _check_parts(files, now.damaged, share)
     return RunResult(files.label, now.done, now.failed, now.left)
+
+
+def _tell_added_files(files: RunStorage, modality: Modality) -> None:
+    """Warn of files that were added to the inputs since the run began. They are counted, and not read."""
+    description = read_description(files)
+    if description is None or description.inputs is None or description.files is None:
+        return
+    added = count_listed_files(description.inputs, modality) - description.files
+    if added > 0:
+        subject = "1 file was" if added == 1 else f"{added:,} files were"
+        pronoun, verb = ("it", "is") if added == 1 else ("them", "are")
+        warn(
+            f"{files.label}: {subject} added since the run began, and {verb} not in it. Next: name a new folder with "
+            f"--out to include {pronoun}"
+        )
+
+
+def _check_parts(files: RunStorage, damaged: Iterable[str], share: Share) -> None:
+    """Refuse the parts of a share that are damaged, or not those of their shards. No worker would compute them again.
+
+    damaged: their names. Raises: InputError with the reason of the first.
+    """
+    description = None
+    for name in damaged:
+        shard = shard_of(name)
+        if shard is not None and shard % share.count == share.index:
+            description = description or description_of(files)
+            own_facts(files, description, shard)
 
 
 @dataclass(frozen=True, slots=True)

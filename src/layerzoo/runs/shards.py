@@ -78,9 +78,10 @@ class OpenRun:
         still = [failure for batch in batches for failure in batch.failed]
         lost = again - {*added, *(failure.row for failure in still)}
         still += [failure for failure in failed if failure.row in lost]
-        all_numbers = [*numbers, *added]
+        kept = [at for at, number in enumerate(numbers) if number not in again - lost]  # not windows of a failed sample
+        all_numbers = [*(numbers[at] for at in kept), *added]
         order = sorted(range(len(all_numbers)), key=all_numbers.__getitem__)
-        parts = [part for part in (features, *(batch.features for batch in batches)) if len(part)]
+        parts = [part for part in (features[kept], *(batch.features for batch in batches)) if len(part)]
         merged = _without_errors(Features.join(parts))[order] if parts else Features((), {})
         counts = Counter({name: count for name, count in features.report.items() if name != "empty"})
         for batch in batches:  # an empty sample is a failed one, and is counted again

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from layerzoo.errors import InputError
 from layerzoo.features.part import PartFacts, part_name
 from layerzoo.runs.creation import read_description
+from layerzoo.runs.description import RunDescription
 from layerzoo.runs.leases import Leases, leased_shards
-from layerzoo.runs.storage import RunStorage, facts_of, storage
-
-_LATEST_PARTS = 50
+from layerzoo.runs.loading import own_facts
+from layerzoo.runs.storage import RunStorage, storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,12 @@ class RunStatus:
     at_work: int
     """The number of shards that processes on this machine compute now."""
     samples_per_s: float | None
-    """The rate, from the times of the latest parts; None with fewer than two parts."""
+    """The rate of the processes that compute on this machine now, each since it began. None without any, and during
+    their first seconds."""
     seconds_left: float | None
     """The remaining time at that rate."""
     damaged: Sequence[str]
-    """The parts that cannot be read: see ``zoo features verify``."""
+    """The parts that cannot be read, or that are not the parts of their shards: see ``zoo features verify``."""
 
 
 def status(folder: str | os.PathLike[str]) -> RunStatus:
@@ -56,12 +57,13 @@ def status(folder: str | os.PathLike[str]) -> RunStatus:
     description = read_description(files)
     if description is None:
         return RunStatus(files.label, None, 0, 0, 0, 0, 0, 0, 0, None, None, ())
-    facts, damaged = _facts(files, [shard for shard in files.parts() if shard < description.shards])
+    facts, damaged = _facts(files, description)
     done = sum(part.samples for part in facts.values())
     failed = sum(part.failed for part in facts.values())
     left = max(0, description.rows - done)
     leases = Leases(files.lease_folder)
-    rate = _rate(files, facts)
+    workers = [work for at in leased_shards(files.lease_folder) if (work := leases.progress_at(at)) is not None]
+    rate = sum(work.samples_per_s for work in workers) or None
     return RunStatus(
         folder=files.label,
         model=str(description.request["model"]),
@@ -71,28 +73,22 @@ def status(folder: str | os.PathLike[str]) -> RunStatus:
         left=left,
         shards=description.shards,
         shards_done=len(facts),
-        at_work=sum(map(leases.is_taken, leased_shards(files.lease_folder))),
+        at_work=len(workers),
         samples_per_s=rate,
         seconds_left=left / rate if rate and left else (0.0 if not left else None),
         damaged=tuple(damaged),
     )
 
 
-def _facts(files: RunStorage, shards: Sequence[int]) -> tuple[dict[int, PartFacts], list[str]]:
-    """Return the facts of the parts, and the names of those that cannot be read."""
+def _facts(files: RunStorage, description: RunDescription) -> tuple[dict[int, PartFacts], list[str]]:
+    """Return the facts of the parts, and the names of those that are damaged."""
     facts: dict[int, PartFacts] = {}
     damaged: list[str] = []
-    for shard in shards:
+    for shard in files.parts():
+        if shard >= description.shards:
+            continue
         try:
-            facts[shard] = facts_of(files, shard)
+            facts[shard] = own_facts(files, description, shard)
         except InputError:
             damaged.append(part_name(shard))
     return facts, damaged
-
-
-def _rate(files: RunStorage, facts: dict[int, PartFacts]) -> float | None:
-    """Return the samples per second between the first and the last of the latest parts."""
-    times = sorted((files.modified_s(part_name(shard)), part.samples) for shard, part in facts.items())[-_LATEST_PARTS:]
-    if len(times) < 2 or times[-1][0] <= times[0][0]:
-        return None
-    return sum(samples for _, samples in times[1:]) / (times[-1][0] - times[0][0])

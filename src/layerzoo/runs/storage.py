@@ -13,17 +13,11 @@ from typing import BinaryIO, Protocol
 
 from layerzoo.disk import atomic_path, remove_leftovers, replace, scratch_path, sync
 from layerzoo.errors import OutputError
-from layerzoo.features.part import PartFacts, part_name, read_facts
+from layerzoo.features.part import PartFacts, part_name, read_facts, shard_of
 from layerzoo.features.writer import disk_failure
 from layerzoo.weights.network.objects import ObjectFolder, is_url
 
 MANIFEST = "manifest.parquet"
-
-
-def shard_of(name: str) -> int | None:
-    """Return the shard of a file; None for another file."""
-    digits = name.removeprefix("part-").removesuffix(".parquet")
-    return int(digits) if digits.isdecimal() and name == part_name(int(digits)) else None
 
 
 class RunStorage(Protocol):
@@ -55,9 +49,6 @@ class RunStorage(Protocol):
     def opened(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
         """Open a file for reading, of which only a part is read. Raises: FileNotFoundError."""
 
-    def modified_s(self, name: str) -> float:
-        """Return the time at which a file was written, in seconds since 1970."""
-
     def publish(self, name: str, *, is_first: bool = False) -> contextlib.AbstractContextManager[Path]:
         """Yield the path of an empty file, which appears under a name when the ``with`` block ends.
 
@@ -74,7 +65,7 @@ class RunStorage(Protocol):
 def facts_of(files: RunStorage, shard: int) -> PartFacts:
     """Return the facts of a part, from the end of its file alone. Raises: InputError, FileNotFoundError."""
     with files.opened(part_name(shard)) as file:
-        return read_facts(Path(part_name(shard)), file)
+        return read_facts(f"{files.label}/{part_name(shard)}", file)
 
 
 def storage(folder: str | os.PathLike[str]) -> RunStorage:
@@ -129,9 +120,6 @@ class LocalStorage:
 
     def opened(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
         return (self._folder / name).open("rb")
-
-    def modified_s(self, name: str) -> float:
-        return (self._folder / name).stat().st_mtime
 
     @contextmanager
     def publish(self, name: str, *, is_first: bool = False) -> Iterator[Path]:
@@ -207,9 +195,6 @@ class ObjectStorage:
 
     def opened(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
         return self._objects.opened(name)
-
-    def modified_s(self, name: str) -> float:
-        return self._objects.modified_s(name)
 
     @contextmanager
     def publish(self, name: str, *, is_first: bool = False) -> Iterator[Path]:

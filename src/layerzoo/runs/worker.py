@@ -55,6 +55,11 @@ def work(
     """
     leases = Leases(run.storage.lease_folder)
     shards = share.of(run.description.shards)
+
+    def reported(done: int, failed: int) -> None:
+        leases.count(done)
+        report(done, failed)
+
     present = set(run.storage.parts())
     tried = failed_parts(run.storage, [shard for shard in shards if shard in present]) if retry_failed else {}
     waiting = [shard for shard in shards if shard not in present or shard in tried]
@@ -65,7 +70,7 @@ def work(
                 if lease is None:
                     others.append(shard)
                 else:
-                    work_on(run, extraction, lease, tried.get(shard), report)
+                    work_on(run, extraction, lease, tried.get(shard), reported)
         if len(others) == len(waiting):
             sleep(_WAIT_S)
         waiting = [shard for shard in others if shard in tried or not run.storage.exists(part_name(shard))]

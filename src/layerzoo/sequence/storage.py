@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from layerzoo.disk import atomic_path
 from layerzoo.errors import InputError, OutputError
@@ -36,7 +36,9 @@ def write_model(
     text = json.dumps({"version": _VERSION, "kind": kind, **facts}, ensure_ascii=False, allow_nan=False)
     try:
         with atomic_path(target) as temporary:
-            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, {_KEY: text})
+            # In place: save_file would replace the file by one that other users cannot read.
+            content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, {_KEY: text})
+            temporary.write_bytes(content)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror or error}", path=target) from error
 

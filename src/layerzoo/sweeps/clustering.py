@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
 
 from layerzoo.errors import InputError
+from layerzoo.heads.targets import Targets
 from layerzoo.sweeps.evaluation import CandidateFeatures, Measured
-from layerzoo.sweeps.targets import Targets
 
 _MOST_CLUSTERS = 10
 _SILHOUETTE_ROWS = 2_000
@@ -51,7 +53,9 @@ def measure_clusters(
         count = clusters or len(targets.names) or _best_count(features, seed)
         if features.shape[0] <= count:
             raise InputError(f"{features.shape[0]} samples cannot form {count} clusters. Next: fewer clusters")
-        found = [KMeans(count, n_init=3, random_state=seed + run).fit_predict(features) for run in range(runs)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct samples than clusters
+            found = [KMeans(count, n_init=3, random_state=seed + run).fit_predict(features) for run in range(runs)]
         scores = np.array([_silhouette(features, labels, seed) for labels in found])
         agreement = {"clusters": float(count)}
         if len(targets.values):
@@ -74,10 +78,12 @@ def _best_count(features: Any, seed: int) -> int:
     most = min(_MOST_CLUSTERS, features.shape[0] - 1)
     if most < 2:
         raise InputError(f"{features.shape[0]} samples cannot be clustered")
-    scores = {
-        count: _silhouette(features, KMeans(count, n_init=1, random_state=seed).fit_predict(features), seed)
-        for count in range(2, most + 1)
-    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        scores = {
+            count: _silhouette(features, KMeans(count, n_init=1, random_state=seed).fit_predict(features), seed)
+            for count in range(2, most + 1)
+        }
     return max(scores, key=lambda count: scores[count])
 
 

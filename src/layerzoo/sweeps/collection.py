@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from layerzoo.bounds import free_memory
 from layerzoo.errors import InputError, SampleError, UsageError
+from layerzoo.features import Features
+from layerzoo.heads.duplicates import numbered_error
 from layerzoo.media.sample import Sample
 from layerzoo.pooling import parse_temporal_pool, width
 from layerzoo.runtime import Backbone, stream
@@ -45,15 +47,15 @@ def collect(backbone: Backbone, samples: Sequence[Sample], how: Mapping[str, Any
     done = np.zeros(len(samples), bool)
     failures: list[SampleError] = []
     provenance: Mapping[str, Any] = {}
-    pieces: Iterator[Any] = stream(
+    pieces = stream(
         backbone,
         [sample.source for sample in samples],
         ids=[str(number) for number in range(len(samples))],
         **how,
     )
-    for piece in pieces:
+    for piece in _with_ids_in_errors(pieces, samples):
         provenance = provenance or piece.provenance
-        failures += [SampleError(samples[int(error.id)].id, error.reason) for error in piece.errors]
+        failures += [numbered_error(error, samples) for error in piece.errors]
         if not len(piece):
             continue
         rows = [int(number) for number in piece.ids]
@@ -68,6 +70,13 @@ def collect(backbone: Backbone, samples: Sequence[Sample], how: Mapping[str, Any
                 matrices[name] = np.full((len(samples), array.shape[1]), np.nan, np.float32)
             matrices[name][rows] = array
     return Collected(matrices, done, failures, provenance)
+
+
+def _with_ids_in_errors(pieces: Iterator[Features], samples: Sequence[Sample]) -> Iterator[Features]:
+    try:
+        yield from pieces
+    except SampleError as error:
+        raise numbered_error(error, samples) from error.__cause__
 
 
 def check_sweep_memory(

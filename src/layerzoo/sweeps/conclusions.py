@@ -17,6 +17,8 @@ from layerzoo.sweeps.labelled import LabelledData
 from layerzoo.sweeps.previews import Preview
 from layerzoo.sweeps.result import SweepDetails, SweepRow
 
+_RANKED = 5
+"""The fewest candidates for a rank correlation: those of four have too few orders to say anything."""
 _SIMILAR_ROWS = 2_000
 """Rows for the similarity of layers."""
 
@@ -81,7 +83,7 @@ def selection_counts(candidates: Sequence[Candidate], chosen: Sequence[int]) -> 
 
 
 def rank_correlation(rows: Sequence[SweepRow]) -> dict[str, float]:
-    """Return Spearman's rank correlation of each estimate with the score.
+    """Return Spearman's rank correlation of each estimate with the score; empty for fewer than five candidates.
 
     Args:
         rows: the candidates.
@@ -89,7 +91,7 @@ def rank_correlation(rows: Sequence[SweepRow]) -> dict[str, float]:
     found = {}
     for name in ("logme", "h_score", "nearest_centroid"):
         pairs = [(row.estimates[name], row.score) for row in rows if name in row.estimates]
-        if len(pairs) > 2 and all(len(set(side)) > 1 for side in zip(*pairs, strict=True)):
+        if len(pairs) >= _RANKED and all(len(set(side)) > 1 for side in zip(*pairs, strict=True)):
             found[name] = round(float(spearmanr(*zip(*pairs, strict=True)).statistic), 4)
     return found
 

@@ -29,8 +29,6 @@ from layerzoo.media.limits import usable_cores
 Rows = NDArray[np.intp]
 Split = tuple[Rows, Rows]
 """The rows to fit on, and the rows to score."""
-METRICS = {"classify": "accuracy", "multilabel": "micro F1", "regress": "R²", "cluster": "silhouette"}
-"""The score of each task."""
 _STRENGTHS: Mapping[str, Sequence[float]] = {
     "classify": (1e-4, 1e-3, 1e-2, 1e-1, 1.0),
     "multilabel": (1e-4, 1e-3, 1e-2, 1e-1, 1.0),
@@ -39,6 +37,8 @@ _STRENGTHS: Mapping[str, Sequence[float]] = {
 """The values of C, or of alpha for ridge regression, from the strongest regularization to the weakest."""
 _COMPONENTS = 256
 """The most principal components of concatenated layers."""
+_REPEATED = 20
+"""After so many repetitions without a new split, no further one is tried."""
 _LEAST = 3
 """The fewest sources of a class: the folds outside need one to score, those inside one to fit and one to choose."""
 
@@ -110,11 +110,12 @@ class Plan:
     targets: NDArray[Any]
     """(sample,) numbers of classes or values; (sample, label) zeros and ones."""
     outer: Sequence[Split]
-    """The folds of every repetition. The score is measured on them."""
+    """The folds of every repetition, each once. The score is measured on them."""
     inner: Sequence[Sequence[Split]]
     """For each outer fold, splits of its rows to fit on. Layers and strengths are chosen on them."""
     folds: int
     repeats: int
+    """The number of repetitions whose splits differ."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,12 +151,15 @@ def plan_folds(
 ) -> Plan:
     """Plan a nested cross-validation.
 
+    Few sources have few splits: with as many groups as folds, there is only one. A fold that repeats an earlier one is
+    no new observation, so each is measured once, and there may be fewer repetitions than asked for.
+
     Args:
         task: ``classify``, ``multilabel`` or ``regress``.
         targets: see :attr:`Plan.targets`.
         groups: (sample,) the source of each sample, all in one fold. None: each sample is a separate source.
         folds: at most; fewer where a class has fewer sources.
-        repeats: of the outer folds, each with other random splits.
+        repeats: of the outer folds, each with other random splits, at most.
         seed: of the splits.
     Raises: InputError for too few samples.
     """
@@ -163,8 +167,14 @@ def plan_folds(
     count = _folds(task, targets, groups, folds)
     outer: list[Split] = []
     inner: list[list[Split]] = []
-    for repeat in range(repeats):
-        for fit, score in _splits(task, targets, groups, rows, count, seed + repeat):
+    used: set[bytes] = set()
+    done = tried = since = 0
+    while done < repeats and since < _REPEATED:
+        splits = _splits(task, targets, groups, rows, count, seed + tried)
+        new = [(fit, score) for fit, score in splits if score.tobytes() not in used]
+        used |= {score.tobytes() for _, score in new}
+        tried, done, since = tried + 1, done + bool(new), 0 if new else since + 1
+        for fit, score in new:
             inside = None if groups is None else groups[fit]
             again = min(count, _most_folds(task, targets[fit], inside))
             if again < 2:
@@ -174,7 +184,7 @@ def plan_folds(
                 )
             outer.append((fit, score))
             inner.append(list(_splits(task, targets, groups, fit, again, seed)))
-    return Plan(task, targets, outer, inner, count, repeats)
+    return Plan(task, targets, outer, inner, count, done)
 
 
 def _folds(task: str, targets: NDArray[Any], groups: NDArray[Any] | None, asked: int) -> int:
@@ -350,20 +360,22 @@ def majority(plan: Plan) -> Measured:
     return Measured(np.array(scores), np.array(scores), predictions, 0.0)
 
 
-def paired_p(plan: Plan, one: Measured, other: Measured) -> float:
+def paired_p(plan: Plan, one: Measured, other: Measured) -> float | None:
     """Return the two-sided p-value of the corrected resampled t-test for the difference of two scores.
 
     Args:
         plan: with which both were measured.
         one: a result.
         other: another result.
+    Returns: the p-value; 1 if the scores are equal in every fold. None if they differ by the same amount in every fold,
+        as scores of few samples may: the variance is unknown then, and a p-value of 0 would be no evidence.
     Source: Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning 2003, section 5.
     """
     differences = one.scores - other.scores
     if not np.any(differences):
         return 1.0
+    if np.ptp(differences) <= 1e-12:  # equal but for rounding
+        return None
     share = np.mean([len(score) / len(fit) for fit, score in plan.outer])
     error = np.sqrt((1 / len(differences) + share) * differences.var(ddof=1))
-    if error == 0:
-        return 0.0
     return float(2 * stats.t.sf(abs(differences.mean() / error), len(differences) - 1))

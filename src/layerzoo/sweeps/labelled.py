@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerzoo.errors import InputError, SampleError
+from layerzoo.heads.duplicates import groups_with_duplicates
 from layerzoo.heads.labels import Labels
+from layerzoo.heads.targets import SweepTask, Targets, targets_of
 from layerzoo.media.sample import Sample
 from layerzoo.modalities import Modality
 from layerzoo.runtime.loading import load_preprocess
 from layerzoo.spec import ModelSpec
-from layerzoo.sweeps.duplicates import groups_with_duplicates
-from layerzoo.sweeps.targets import SweepTask, Targets, targets_of
 
 LabelChoice = Callable[[Sequence[str]], Labels] | Sequence[Any] | None
 """A label for each sample, a function from the ids of the samples to their labels, or None for a clustering."""
@@ -101,13 +100,13 @@ def labelled(
     if groups is not None and len(groups) != len(rows):
         raise InputError(f"{len(groups)} groups for {len(rows)} samples")
     kept = [samples[row] for row in rows]
-    targets = targets_of(values, task)
+    targets = targets_of(values, task, [sample.id for sample in kept])
     if targets.note:
         notes.append(targets.note)
-    joined, note = groups_with_duplicates(kept, groups or None)
-    if note:
-        logging.getLogger("layerzoo").warning("%s", note)
-        notes.append(note)
+    joined: NDArray[Any] | None = None
+    if targets.task != "cluster":  # clusters have no folds
+        joined, note = groups_with_duplicates(kept, groups or None, values)
+        notes += [note] if note else []
     return LabelledData(kept, modality, targets, joined, notes)
 
 

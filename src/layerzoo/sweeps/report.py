@@ -88,12 +88,8 @@ def _headline(sweep: Sweep) -> str:
             f"<li>{escape(each.name)}: {each.score:.3f} ± {each.spread:.3f}</li>" for each in sweep.baselines
         )
         lines.append(f"<p>For comparison:</p><ul>{listed}</ul>")
-    if sweep.p_value is not None and sweep.default is not None:
-        default = sweep.rows[sweep.default]
-        lines.append(
-            f"<p>Compared with the default layer, {escape(default.layer)} ({default.score:.3f}): p = "
-            f"{sweep.p_value:.2g}, corrected resampled t-test.</p>"
-        )
+    if (comparison := sweep.comparison()) is not None:
+        lines.append(f"<p>{escape(comparison[0].upper() + comparison[1:])}.</p>")
     if sweep.cheapest != sweep.best:
         lines.append(
             f"<p>Cheapest within one standard error of {escape(best.layer)}: <b>{escape(cheapest.layer)}</b> "
@@ -103,8 +99,10 @@ def _headline(sweep: Sweep) -> str:
 
 
 def _commands(sweep: Sweep) -> str:
-    commands = dict.fromkeys([sweep.command(), sweep.command(sweep.cheapest)])
-    return "".join(f"<pre>{escape(command)}</pre>" for command in commands)
+    names = {"Best": sweep.best}
+    if sweep.cheapest != sweep.best:
+        names["Cheapest within one standard error"] = sweep.cheapest
+    return "".join(f"<p>{name}:</p><pre>{escape(sweep.command(row))}</pre>" for name, row in names.items())
 
 
 def _table(sweep: Sweep) -> str:
@@ -145,7 +143,10 @@ def _predictions(sweep: Sweep, details: SweepDetails) -> list[str]:
         table = _heat(
             counts, sweep.classes, [f"{value:,}" for value in counts.ravel()], counts / counts.sum(1)[:, None]
         )
-        note = '<p class="soft">A row for each class, a column for each prediction.</p>'
+        note = (
+            '<p class="soft">A row for each class, a column for each prediction, of the first repetition of the folds. '
+            "Each sample was predicted at the layer that was selected inside the folds, without this sample.</p>"
+        )
         sections.append(_section("Confusion matrix", note + table))
     elif sweep.task == "regress":
         sections.append(_section("Predicted and actual values", _scatter(targets, predictions)))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerzoo.disk import atomic_path
-from layerzoo.errors import OutputError
+from layerzoo.errors import OutputError, SampleError
 
 FORMAT = 1
 """The version of sweep.json."""
@@ -35,7 +35,7 @@ class SweepRow:
     score: float
     """The mean score over the outer folds."""
     spread: float
-    """The standard deviation over the outer folds."""
+    """The sample standard deviation over the outer folds (divided by their number less one)."""
     scores: tuple[float, ...]
     """The score of each outer fold."""
     width: int
@@ -127,7 +127,8 @@ class Sweep:
     """The number of the row of the default layer, pooled as by default, of the best row's model."""
     p_value: float | None
     """Of the difference between the selected layers and the default layer: Nadeau and Bengio's corrected resampled
-    t-test, two-sided."""
+    t-test, two-sided. None if the default layer was selected in all folds, and if the difference is the same in all
+    folds, so that its variance cannot be estimated."""
     baselines: tuple[SweepBaseline, ...]
     """Scores without the pretrained network."""
     samples: int
@@ -139,7 +140,7 @@ class Sweep:
     folds: int
     """The number of outer folds."""
     repeats: int
-    """The number of repetitions of the outer folds."""
+    """The number of repetitions of the outer folds: fewer than asked for, where the groups have no other splits."""
     seconds: Mapping[str, float]
     """The time of each step."""
     notes: tuple[str, ...]
@@ -150,6 +151,8 @@ class Sweep:
     """By model, the provenance of its features."""
     inputs: tuple[str, ...] = ()
     """The inputs as given on the command line, for :meth:`command`."""
+    errors: tuple[SampleError, ...] = ()
+    """The samples that failed. They are not in sweep.json, whose notes have their number."""
     details: SweepDetails | None = None
     """The samples, for a report. They are not in sweep.json."""
 
@@ -158,6 +161,29 @@ class Sweep:
         return (
             f"<Sweep of {len(self.rows)} candidate(s), {self.samples} samples; {self.metric} {self.score:.3f} ± "
             f"{self.spread:.3f} at {row.model} {row.layer} {row.pool}>"
+        )
+
+    def comparison(self) -> str | None:
+        """Describe how the selected layers compare with the default layer; None if only the default layer was measured.
+
+        >>> texts = ["the cat", "cat drinks", "the dog", "milk", "meat", "milk meat"]
+        >>> print(layerzoo.sweep("toy/next-word", texts, ["animal"] * 3 + ["food"] * 3, folds=3).comparison())
+        None
+        """
+        if self.default is None or self.task == "cluster" or len(self.rows) == 1:
+            return None
+        row = self.rows[self.default]
+        default = f"the default layer, {row.layer} {row.pool} ({row.score:.3f}"
+        if self.p_value is not None:
+            return (
+                f"the layers selected inside the folds, compared with {default}): p = {self.p_value:.2g}, corrected "
+                "resampled t-test"
+            )
+        if set(self.selected) == {f"{row.model} {row.layer} {row.pool}"}:
+            return f"{default}), was selected inside all folds"
+        return (
+            f"the layers selected inside the folds differ from {default}) by the same amount in all folds, so that "
+            "there is no variance for a test"
         )
 
     def arguments(self, row: int | None = None) -> dict[str, Any]:
@@ -205,7 +231,7 @@ class Sweep:
         plain = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
-            if name not in ("rows", "baselines", "details", "inputs")
+            if name not in ("rows", "baselines", "errors", "details", "inputs")
         }
         rows = [{**asdict(row), "command": self.command(number)} for number, row in enumerate(self.rows)]
         plain |= {"rows": rows, "baselines": [asdict(baseline) for baseline in self.baselines], "format": FORMAT}

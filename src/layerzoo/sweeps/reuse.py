@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from layerzoo.features.cache import FeatureCache
+from layerzoo.heads.targets import Targets
 from layerzoo.sweeps.clustering import Clustering, measure_clusters
 from layerzoo.sweeps.estimates import estimates
 from layerzoo.sweeps.evaluation import CandidateFeatures, Measured, Plan, Vectors, measure
-from layerzoo.sweeps.targets import Targets
 
 _KEY_VERSION = 1
 """Raised when the same features, labels and folds give other scores."""

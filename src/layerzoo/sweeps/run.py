@@ -12,6 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from layerzoo.errors import InputError, SampleError, UsageError
+from layerzoo.heads.targets import METRICS, SweepTask
 from layerzoo.progress import ProgressChoice, metered
 from layerzoo.runtime import Backbone
 from layerzoo.runtime.loading import completed_spec
@@ -21,7 +22,6 @@ from layerzoo.sweeps.candidates import Candidate, candidates_of, layers_by_model
 from layerzoo.sweeps.collection import Collected, check_sweep_memory, collect
 from layerzoo.sweeps.conclusions import cheapest, details_of, rank_correlation, row_of, selection_counts
 from layerzoo.sweeps.evaluation import (
-    METRICS,
     CandidateFeatures,
     Measured,
     Plan,
@@ -35,7 +35,6 @@ from layerzoo.sweeps.previews import Preview, previews
 from layerzoo.sweeps.pruning import promising
 from layerzoo.sweeps.result import Sweep, SweepBaseline
 from layerzoo.sweeps.reuse import MeasurementReuse
-from layerzoo.sweeps.targets import SweepTask
 
 _EXTRACTION = (
     *("temporal_pool", "chunks", "overlap", "special_tokens", "normalize", "decode", "prompt"),
@@ -90,7 +89,8 @@ def sweep(
         groups: the source of each input; the samples of one source are in one fold. Of labels from a function, its own
             groups are used.
         folds: the number of folds, at most: fewer if a class has fewer samples or groups.
-        repeats: the number of repetitions of the folds, with other random splits.
+        repeats: the number of repetitions of the folds, with other random splits, at most: few groups have few splits,
+            and each is measured once.
         seed: of the splits.
         clusters: their number, for ``cluster``. None: the number of classes, or the best of 2 to 10 without labels.
         baselines: measure the majority class, the samples without a network, and the network with random weights.
@@ -249,6 +249,12 @@ class _SweepRun:
         notes = list(data.notes)
         if failed:
             notes.append(f"{counted(len(failed), 'sample')} failed and left out, such as {failed[0]}")
+        if plan is not None and plan.repeats < self.repeats:
+            sources = "samples" if data.groups is None else "groups"
+            notes.append(
+                f"{counted(plan.repeats, 'repetition')} of the folds instead of {self.repeats}: so few {sources} have "
+                "no other splits"
+            )
         compared = None
         with self.clock.step("estimate"), threadpool_limits(1):
             if plan is not None and (prune or (prune is None and len(data.samples) >= _MANY)):
@@ -305,7 +311,11 @@ class _SweepRun:
             cheapest=cheapest_of_good,
             standard_error=error,
             default=default,
-            p_value=None if default is None or plan is None else paired_p(plan, selected, measured[default]),
+            p_value=(
+                None
+                if default is None or plan is None or set(chosen) == {default}
+                else paired_p(plan, selected, measured[default])
+            ),
             baselines=others,
             samples=len(data.samples),
             classes=data.targets.names,
@@ -319,6 +329,7 @@ class _SweepRun:
                 backbone.spec.id: {**each.provenance, "arguments": dict(self.extraction)}
                 for backbone, each in zip(backbones, collected, strict=True)
             },
+            errors=tuple(failed),
             details=details_of(data, plan, selected, candidates, best, small),
         )
 

@@ -176,13 +176,6 @@ class ObjectFolder:
         with _translated(f"{self.url}/{name}"), self._system.open(self._of(name), "rb") as file:
             yield file
 
-    def modified_s(self, name: str) -> float:
-        """Return when a file was written, in seconds since 1970; 0 where the store does not state it."""
-        with _translated(self.url):
-            info = self._system.info(self._of(name))
-        stated = info.get("LastModified") or info.get("created") or info.get("mtime") or info.get("last_modified")
-        return stated.timestamp() if isinstance(stated, datetime) else float(stated or 0)
-
     def put(self, source: Path, name: str, *, is_first: bool = False) -> None:
         """Copy a file to the folder, whole or not at all.
 

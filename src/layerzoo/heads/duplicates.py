@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -12,19 +13,22 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from layerzoo.errors import SampleError
 from layerzoo.media.content import sample_digest
 from layerzoo.media.sample import Sample
 
 
 def groups_with_duplicates(
-    samples: Sequence[Sample], groups: Sequence[Any] | None
+    samples: Sequence[Sample], groups: Sequence[Any] | None, labels: Sequence[Any] = ()
 ) -> tuple[NDArray[Any] | None, str | None]:
     """Return the group of each sample, in which equal samples are in one group.
 
     Args:
         samples: the inputs.
         groups: the source of each; None: each is a separate source.
-    Returns: (sample,) numbers of groups, None if each sample is a separate one; and a note if samples are equal.
+        labels: of each sample, to compare those of equal samples; empty: none.
+    Returns: (sample,) numbers of groups, None if each sample is a separate one; and a note if samples are equal, which
+        is logged as a warning, too.
     """
     contents = _contents(samples)
     by_content: dict[Hashable, list[int]] = defaultdict(list)
@@ -36,8 +40,9 @@ def groups_with_duplicates(
     first, second = equal[0][:2]
     note = (
         f"{sum(map(len, equal)):,} samples occur several times, such as {samples[first].id} and {samples[second].id}. "
-        "Equal samples are kept in one fold"
+        f"Equal samples are kept in one fold{_contradictions(samples, labels, equal)}"
     )
+    logging.getLogger("layerzoo").warning("%s", note)
     numbers = np.arange(len(samples)) if groups is None else _numbers(groups)
     pairs = [(numbers[rows[0]], numbers[row]) for rows in equal for row in rows[1:]]
     count = int(numbers.max()) + 1
@@ -45,6 +50,44 @@ def groups_with_duplicates(
     links = coo_array((np.ones(len(pairs)), (left, right)), shape=(count, count))
     components: NDArray[Any] = connected_components(links, directed=False)[1]
     return components[numbers], note
+
+
+def numbered_error(error: SampleError, samples: Sequence[Sample]) -> SampleError:
+    """Return the error of a sample that was extracted under its number, with its id.
+
+    Args:
+        error: whose id is a position.
+        samples: in the order of the positions.
+    """
+    return type(error)(samples[int(error.id)].id, error.reason)
+
+
+def _contradictions(samples: Sequence[Sample], labels: Sequence[Any], equal: Sequence[Sequence[int]]) -> str:
+    """Return a sentence about equal samples with unequal labels; empty if there are none.
+
+    Args:
+        samples: the inputs.
+        labels: of each sample.
+        equal: the positions of equal samples.
+    """
+    found = []
+    for rows in equal if len(labels) else ():
+        other = next((row for row in rows if _comparable(labels[row]) != _comparable(labels[rows[0]])), None)
+        if other is not None:
+            found.append((rows[0], other))
+    if not found:
+        return ""
+    one, other = found[0]
+    cases = "1 case" if len(found) == 1 else f"{len(found):,} cases"
+    return (
+        f", and the labels of equal samples contradict each other in {cases}, such as {labels[one]!r} of "
+        f"{samples[one].id} and {labels[other]!r} of {samples[other].id}"
+    )
+
+
+def _comparable(label: Any) -> Any:
+    """Return a value that is equal for equal labels: several labels of a sample have no order."""
+    return sorted(map(str, label)) if isinstance(label, list | tuple | set | frozenset) else str(label)
 
 
 def _numbers(groups: Sequence[Any]) -> NDArray[np.intp]:

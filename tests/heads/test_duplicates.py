@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from layerzoo import Audio
+from layerzoo.heads.duplicates import groups_with_duplicates
 from layerzoo.media.content import sample_digest
 from layerzoo.media.sample import Sample
-from layerzoo.sweeps.duplicates import groups_with_duplicates
 
 
 def pixels(value: int) -> Any:
@@ -43,6 +43,15 @@ def test_equal_samples_are_in_one_group(form: str) -> None:
     sample = FORMS[form]
     assert grouped([sample(1), sample(2)]) is None
     assert grouped([sample(1), sample(2), sample(1)]) == [0, 1, 0]
+
+
+def test_contradicting_labels_of_equal_samples_are_noted() -> None:
+    samples = [Sample(name, text) for name, text in (("a", "one"), ("b", "two"), ("c", "one"))]
+    agreed, contradicted = (groups_with_duplicates(samples, None, labels)[1] for labels in ("xyx", "xyz"))
+    assert agreed is not None
+    assert contradicted is not None
+    assert "contradict" not in agreed
+    assert "the labels of equal samples contradict each other in 1 case, such as 'x' of a and 'z' of c" in contradicted
 
 
 def test_equal_files_are_in_one_group_and_missing_ones_apart(tmp_path: Path) -> None:

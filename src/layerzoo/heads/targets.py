@@ -1,4 +1,4 @@
-"""The targets of a sweep: classes, several labels of a sample, or numbers."""
+"""The targets of sweeps and heads: classes, several labels of a sample, or numbers."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from layerzoo.errors import InputError
 
 SweepTask = Literal["auto", "classify", "multilabel", "regress", "cluster"]
+METRICS = {"classify": "accuracy", "multilabel": "micro F1", "regress": "R²", "cluster": "silhouette"}
+"""The score of each task."""
 _SEPARATORS = "|;"
 _LEAST = 3
 
@@ -33,7 +35,7 @@ class Targets:
     """How the task was chosen."""
 
 
-def targets_of(labels: Sequence[Any], task: SweepTask) -> Targets:
+def targets_of(labels: Sequence[Any], task: SweepTask, ids: Sequence[str] | None = None) -> Targets:
     """Convert labels to targets.
 
     Args:
@@ -41,25 +43,30 @@ def targets_of(labels: Sequence[Any], task: SweepTask) -> Targets:
             labels that are separated by ``|`` or ``;``. Empty: none, for ``cluster`` only.
         task: ``auto`` for several labels if they are sequences, for numbers if they have fractions or some class would
             have fewer than three samples, else for classes.
+        ids: of the samples, for errors. None: their positions.
     Raises: InputError for labels that do not fit the task.
     """
     if not len(labels):
         if task not in ("auto", "cluster"):
             raise InputError(f"task={task!r} needs labels, and there are none")
-        return Targets("cluster", np.empty(0))
+        note = "the task is cluster, because there are no labels" if task == "auto" else None
+        return Targets("cluster", np.empty(0), note=note)
+    names_of = [str(row) for row in range(len(labels))] if ids is None else ids
     plain = [_plain(label) for label in labels]
     note = None
     if task == "auto":
-        task = _inferred(plain)
+        task = inferred_task(plain)
         note = f"the task is {task}, according to the labels"
     if task == "multilabel":
         return _multilabel(plain, note)
-    if (several := next((label for label in plain if isinstance(label, tuple)), None)) is not None:
-        raise InputError(f"task={task!r} needs one label for each sample, and one has {several}")
+    for label, name in zip(plain, names_of, strict=True):
+        if isinstance(label, tuple):
+            raise InputError(f"task={task!r} needs one label for each sample, and sample {name} has {label}")
     if task == "regress":
-        return Targets(task, _numbers(plain), note=note)
-    if (position := next((row for row, label in enumerate(plain) if _is_missing(label)), None)) is not None:
-        raise InputError(f"the label of sample {position} is missing. Next: leave it out, or label it")
+        return Targets(task, numbers_of(plain, names_of), note=note)
+    for label, name in zip(plain, names_of, strict=True):
+        if _is_missing(label):
+            raise InputError(f"the label of sample {name} is missing. Next: leave it out, or label it")
     names, codes = np.unique([str(label) for label in plain], return_inverse=True)
     if len(names) < 2 and task == "classify":
         raise InputError(f"all {len(plain)} samples have the label {plain[0]!r}, and a classifier needs two classes")
@@ -78,7 +85,9 @@ def _is_missing(label: Any) -> bool:
     return label is None or label == "" or (isinstance(label, float) and math.isnan(label))
 
 
-def _inferred(labels: Sequence[Any]) -> Literal["classify", "multilabel", "regress"]:
+def inferred_task(labels: Sequence[Any]) -> Literal["classify", "multilabel", "regress"]:
+    """Return the task of ``auto`` for some labels: see :func:`targets_of`."""
+    labels = [_plain(label) for label in labels]
     if any(isinstance(label, tuple) for label in labels):
         return "multilabel"
     try:
@@ -91,17 +100,33 @@ def _inferred(labels: Sequence[Any]) -> Literal["classify", "multilabel", "regre
     return "regress" if has_fractions or min(Counter(numbers).values()) < _LEAST else "classify"
 
 
-def _numbers(labels: Sequence[Any]) -> NDArray[np.float64]:
-    try:
-        numbers = np.array([float(label) for label in labels])
-    except (TypeError, ValueError) as error:
-        raise InputError(f"task='regress' needs numbers as labels: {error}") from error
-    if not np.isfinite(numbers).all():
-        row = int(np.flatnonzero(~np.isfinite(numbers))[0])
-        raise InputError(f"task='regress' needs finite numbers, and the label of sample {row} is {labels[row]!r}")
+def numbers_of(labels: Sequence[Any], ids: Sequence[str]) -> NDArray[np.float64]:
+    """Convert labels to finite numbers.
+
+    Args:
+        labels: numbers, or texts that are written as numbers.
+        ids: of the samples.
+    Raises: InputError for a label that is no finite number, and for labels that are all equal.
+    """
+    numbers = np.array([_number(label) for label in labels])
+    wrong = np.flatnonzero(~np.isfinite(numbers))
+    if len(wrong):
+        row = wrong[0]
+        more = f", and {len(wrong) - 1:,} more are none" if len(wrong) > 1 else ""
+        raise InputError(
+            f"task='regress' needs finite numbers, and the label of sample {ids[row]} is {labels[row]!r}{more}. Next: "
+            "leave these samples out, or label them"
+        )
     if np.ptp(numbers) == 0:
         raise InputError(f"all {len(labels)} samples have the label {labels[0]!r}, so that there is nothing to predict")
     return numbers
+
+
+def _number(label: Any) -> float:
+    try:
+        return float(label)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _multilabel(labels: Sequence[Any], note: str | None) -> Targets:
