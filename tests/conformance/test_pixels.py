@@ -33,10 +33,9 @@ def cropped(photo: Image.Image) -> NDArray[np.float32]:
     return np.asarray(steps(photo))
 
 
-def padded(photo: Image.Image) -> NDArray[np.float32]:
-    return np.asarray(ImageOps.pad(photo, (64, 64), Resampling.BILINEAR, color=(128, 128, 128)), np.float32).transpose(
-        2, 0, 1
-    )
+def padded(photo: Image.Image, grey: int) -> NDArray[np.float32]:
+    made = ImageOps.pad(photo, (64, 64), Resampling.BILINEAR, color=(grey, grey, grey))
+    return np.asarray(made, np.float32).transpose(2, 0, 1)
 
 
 def normalised(pixels: NDArray[Any], mean: float = 0.5, std: float = 0.25) -> NDArray[Any]:
@@ -83,11 +82,13 @@ def test_each_value_that_differs_is_named(hook: Callable[[], NDArray[Any]], expe
     assert ("mean" in found) == ("mean" in expected)
 
 
-def test_a_padded_image_and_another_share_are_named() -> None:
+def test_a_border_and_another_share_are_named() -> None:
     declared = replace(DECLARED, fit="squash")
-    assert pixel_diagnosis(normalised(padded(PHOTO)), PHOTO, declared) == (
-        "the hook fits images by `pad`, and declared is `fit: squash`"
-    )
+    by_pad = "the hook fits images by `pad`, and declared is `fit: squash`"
+    assert pixel_diagnosis(normalised(padded(PHOTO, 128)), PHOTO, declared) == by_pad
+    black = "its border is black, and that of `fit: pad` has the colour `mean`"
+    assert pixel_diagnosis(normalised(padded(PHOTO, 0)), PHOTO, declared) == f"{by_pad}; {black}"
+    assert pixel_diagnosis(normalised(padded(PHOTO, 0)), PHOTO, replace(DECLARED, fit="pad")) == black
     applied = to_array(PHOTO, replace(DECLARED, crop=0.875))
     assert pixel_diagnosis(applied, PHOTO, DECLARED) == "the hook crops 0.875 of the side, and declared is 1.0"
     asked = replace(DECLARED, mean=(0.4, 0.5, 0.6))

@@ -27,7 +27,7 @@ _UNUSABLE = {
     "shape-prefix-tokens": "its layers do not have the declared prefix tokens",
     "shape-frames": "its frames do not have the declared length and hop",
 }
-"""The checks of declarations without which no layer can be read, and what is wrong when they fail."""
+"""The checks of declarations without which no layer can be read, each with the reason for skipping others."""
 _NEED_LAYERS = ("shape-costs", "shape-default", "shape-stale", *codes_of("law"))
 """The checks that read the declared layers."""
 
@@ -148,7 +148,14 @@ def broken(code: str, subject: ModelSubject) -> str | None:
     first = _checked(_FIRST, subject)
     if first.outcome != "passed":
         return first.reason or f"its network does not run: {_FIRST}"
+    if code == "law-padding" and _checked("shape-frames", subject).outcome == "failed":
+        return _reason("shape-frames")
     return _unreadable(subject) if code in _NEED_LAYERS else None
+
+
+def _reason(code: str) -> str:
+    """Return why checks are skipped after a failure of another one."""
+    return f"{_UNUSABLE[code]}: mend {code} first"
 
 
 def _unreadable(subject: ModelSubject) -> str | None:
@@ -156,9 +163,7 @@ def _unreadable(subject: ModelSubject) -> str | None:
     try:
         subject.resolved  # noqa: B018 - compares the declaration with a trace
     except LayerzooError:
-        for code, reason in _UNUSABLE.items():
-            if _checked(code, subject).outcome == "failed":
-                return f"{reason}: mend {code} first"
+        return next((_reason(code) for code in _UNUSABLE if _checked(code, subject).outcome == "failed"), None)
     return None
 
 

@@ -58,12 +58,14 @@ def pixel_diagnosis(applied: NDArray[Any], image: Image.Image, declared: ImagePr
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class _OtherDeclaration:
     """Another declaration, with the mean and std of the declared one."""
 
     preprocess: ImagePreprocess
     is_reversed: bool
     """Whether the channels are blue, green and red."""
+    is_black: bool
+    """Whether the border of `fit: pad` is black."""
     changes: int
     """The number of values in which it differs."""
 
@@ -71,15 +73,19 @@ class _Candidate:
         """Yield the pixels of an image, those of reversed channels normalised before and after the exchange."""
         if self.is_reversed:
             image = Image.fromarray(np.asarray(image)[..., ::-1].copy())
+        preprocess = self.preprocess
+        mean, std = (np.array(each)[:, None, None] for each in (preprocess.mean, preprocess.std))
         try:
-            made = to_array(image, self.preprocess)
+            if self.is_black:  # the border has the colour of the mean
+                made = to_array(image, replace(preprocess, mean=(0.0, 0.0, 0.0))) - (mean / std).astype(np.float32)
+            else:
+                made = to_array(image, preprocess)
         except SampleError:
             return
         if made.shape != shape:
             return
         yield made
         if self.is_reversed and both_orders:
-            mean, std = (np.array(each)[:, None, None] for each in (self.preprocess.mean, self.preprocess.std))
             yield ((made * std + mean) - mean[::-1]) / std[::-1]
 
     def phrases(self, declared: ImagePreprocess) -> Iterator[str]:
@@ -89,22 +95,25 @@ class _Candidate:
             yield "the hook gives the channels in the order blue, green, red"
         if made.fit != declared.fit:
             yield f"the hook fits images by `{made.fit}`, and declared is `fit: {declared.fit}`"
+        if self.is_black:
+            yield "its border is black, and that of `fit: pad` has the colour `mean`"
         if made.resize != declared.resize:
             yield f"the hook resizes by `{made.resize}`, and declared is `{declared.resize}`"
         if made.crop != declared.crop:
             yield f"the hook crops {made.crop} of the side, and declared is {declared.crop}"
 
 
-def _candidates(declared: ImagePreprocess) -> list[_Candidate]:
+def _candidates(declared: ImagePreprocess) -> list[_OtherDeclaration]:
     """Return the declarations that may be meant, those with the fewest changes first."""
     hints = get_type_hints(ImagePreprocess)
     filters = [name for name in get_args(hints["resize"]) if name != "none" or declared.resize == "none"]
     crops = sorted({declared.crop, *_CROPS})
     found = []
-    for is_reversed, fit, name, crop in product((False, True), get_args(hints["fit"]), filters, crops):
+    fits = [*((fit, False) for fit in get_args(hints["fit"])), ("pad", True)]
+    for is_reversed, (fit, is_black), name, crop in product((False, True), fits, filters, crops):
         other = replace(declared, fit=fit, resize=name, crop=crop)
-        changes = is_reversed + (fit != declared.fit) + (name != declared.resize) + (crop != declared.crop)
-        found.append(_Candidate(other, is_reversed, changes))
+        changes = is_reversed + is_black + (fit != declared.fit) + (name != declared.resize) + (crop != declared.crop)
+        found.append(_OtherDeclaration(other, is_reversed, is_black, changes))
     return sorted(found, key=lambda each: each.changes)
 
 
