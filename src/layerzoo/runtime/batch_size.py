@@ -61,7 +61,10 @@ def batch_limit(backbone: Backbone, pools: Mapping[str, str], batch_size: BatchS
         return limit
     if batch_size:
         return BatchLimit(batch_size)
-    return BATCHES[backbone.preprocess.modality]._replace(bytes=limits().batch_bytes)
+    modality = backbone.preprocess.modality
+    if modality == "video" and backbone.device.type != "cpu":
+        modality = "vision"  # small batches are for the cores that also decode
+    return BATCHES[modality]._replace(bytes=limits().batch_bytes)
 
 
 def automatic_limit(backbone: Backbone, pools: Mapping[str, str], free: int) -> BatchLimit:
