@@ -19,7 +19,7 @@ from layerzoo.conformance.codes import Tier
 
 CORRECT = Path(__file__).parent / "correct"
 Base = Literal["vision", "transform", "text", "audio", "library"]
-"""``library``: a network of timm, whose plugin has to be installed. The others have a network of their own."""
+"""``library``: a network of timm, whose plugin has to be installed. The others contain a network."""
 _NETWORKS = {"vision": "VisionNetwork", "transform": "PixelNetwork", "text": "TextNetwork", "audio": "AudioNetwork"}
 _PROJECT = """
 [project]

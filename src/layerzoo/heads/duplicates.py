@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from layerzoo.errors import SampleError
 from layerzoo.media.content import sample_digest
 from layerzoo.media.sample import Sample
 
@@ -50,16 +49,6 @@ def groups_with_duplicates(
     links = coo_array((np.ones(len(pairs)), (left, right)), shape=(count, count))
     components: NDArray[Any] = connected_components(links, directed=False)[1]
     return components[numbers], note
-
-
-def numbered_error(error: SampleError, samples: Sequence[Sample]) -> SampleError:
-    """Return the error of a sample that was extracted under its number, with its id.
-
-    Args:
-        error: whose id is a position.
-        samples: in the order of the positions.
-    """
-    return type(error)(samples[int(error.id)].id, error.reason)
 
 
 def _contradictions(samples: Sequence[Sample], labels: Sequence[Any], equal: Sequence[Sequence[int]]) -> str:

@@ -26,9 +26,6 @@ _KINDS: dict[str, Any] = {
     "SequenceRegressor": SequenceRegressor,
 }
 
-_EARLIER_WORDS: dict[str, Task] = {"classification": "classify", "regression": "regress"}
-"""Tasks as earlier files have them."""
-
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -148,8 +145,7 @@ class TrainedHead:
         facts, arrays = read_model(path, KIND)
         stored = facts["estimator"]
         estimator = _KINDS[stored["class"]].from_plain(stored, arrays, device=device)
-        task = _EARLIER_WORDS.get(facts["task"], facts["task"])
-        return cls(facts["model"], facts["extraction"], estimator, task, facts["score"], facts["provenance"])
+        return cls(facts["model"], facts["extraction"], estimator, facts["task"], facts["score"], facts["provenance"])
 
     def __repr__(self) -> str:
         score = f": {self.score['metric']} {self.score['mean']:.3f}" if self.score else ""

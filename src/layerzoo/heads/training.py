@@ -12,14 +12,16 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, cross_val_score
+from sklearn.model_selection import cross_val_score
 
 from layerzoo.errors import InputError, SampleError, UsageError
 from layerzoo.features import Features
-from layerzoo.heads.duplicates import groups_with_duplicates, numbered_error
+from layerzoo.heads.duplicates import groups_with_duplicates
+from layerzoo.heads.folds import kind_of_folds, most_folds
 from layerzoo.heads.head import TrainedHead, head_input
 from layerzoo.heads.labels import Labels
 from layerzoo.heads.linear import LinearHead, Task, linear_estimator
+from layerzoo.heads.listing import list_samples, numbered_error
 from layerzoo.heads.targets import METRICS, inferred_task, numbers_of
 from layerzoo.media.sample import Sample
 from layerzoo.progress import ProgressChoice
@@ -189,11 +191,8 @@ def _extracted(
     Returns: the samples that have features, the input of a head for each of them, and the features.
     Raises: the errors of :func:`layerzoo.extract`.
     """
-    listed = backbone.preprocess.samples(inputs, column=column)
-    items = list(listed)
-    failed = [item for item in items if isinstance(item, SampleError)]
-    found = [item for item in items if isinstance(item, Sample)]
-    if failed and (errors == "raise" or not found):
+    found, failed, passed_over = list_samples(backbone.preprocess, inputs, column, errors)
+    if failed and not found:
         raise failed[0]
     numbers = [str(number) for number in range(len(found))]  # ids of a table may occur several times
     try:
@@ -205,7 +204,7 @@ def _extracted(
         features,
         ids=tuple(found[int(number)].id for number in features.ids),
         errors=(*failed, *(numbered_error(error, found) for error in features.errors)),
-        passed_over=(*listed.passed_over, *features.passed_over),
+        passed_over=(*passed_over, *features.passed_over),
     )
     return [found[int(number)] for number in used], values, features
 
@@ -268,20 +267,12 @@ def _cross_validated(
     seed: int,
 ) -> dict[str, Any]:
     """Return the score of an estimator: see :func:`train_head`. Empty where there are too few samples for two folds."""
-    if task == "classify":
-        sources = set(zip(targets.tolist(), groups or range(len(targets)), strict=True))
-        most = min(Counter(label for label, _ in sources).values())
-    else:  # the score of a fold needs two samples
-        sizes = Counter(groups or range(len(targets)))
-        most = len(sizes) // (2 if min(sizes.values()) == 1 else 1)
-    folds = min(folds, most)
+    folds = min(folds, most_folds(task, targets, groups or None))
     if folds < 2:
         return {}
-    if task == "classify":
-        kind = StratifiedGroupKFold if groups else StratifiedKFold
-        cv: Any = kind(folds, shuffle=True, random_state=seed)
-    else:
-        cv = GroupKFold(folds) if groups else KFold(folds, shuffle=True, random_state=seed)
+    kind = kind_of_folds(task, are_grouped=bool(groups))
+    is_shuffled = task == "classify" or not groups
+    cv = kind(folds, shuffle=True, random_state=seed) if is_shuffled else kind(folds)
     scoring = "accuracy" if task == "classify" else "r2"
     with _without_warnings_of_sklearn():
         scores = cross_val_score(

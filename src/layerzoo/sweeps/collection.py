@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from layerzoo.bounds import free_memory
 from layerzoo.errors import InputError, SampleError, UsageError
 from layerzoo.features import Features
-from layerzoo.heads.duplicates import numbered_error
+from layerzoo.heads.listing import numbered_error
 from layerzoo.media.sample import Sample
 from layerzoo.pooling import parse_temporal_pool, width
 from layerzoo.runtime import Backbone, stream

@@ -18,12 +18,12 @@ from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import accuracy_score, f1_score, r2_score
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from layerzoo.errors import InputError
+from layerzoo.heads.folds import kind_of_folds, most_folds
 from layerzoo.media.limits import usable_cores
 
 Rows = NDArray[np.intp]
@@ -175,8 +175,8 @@ def plan_folds(
         used |= {score.tobytes() for _, score in new}
         tried, done, since = tried + 1, done + bool(new), 0 if new else since + 1
         for fit, score in new:
-            inside = None if groups is None else groups[fit]
-            again = min(count, _most_folds(task, targets[fit], inside))
+            inside = None if groups is None else groups[fit].tolist()
+            again = min(count, most_folds(task, targets[fit], inside))
             if again < 2:
                 raise InputError(
                     "the groups leave too few sources of a class for a choice inside the folds. Next: fewer folds, or "
@@ -189,7 +189,7 @@ def plan_folds(
 
 def _folds(task: str, targets: NDArray[Any], groups: NDArray[Any] | None, asked: int) -> int:
     """Return the number of folds. Raises: InputError where nested folds are impossible."""
-    most = _most_folds(task, targets, groups)
+    most = most_folds(task, targets, None if groups is None else groups.tolist())
     sources = "groups" if groups is not None else "samples"
     least = _LEAST if task == "classify" else 2
     if most < least:
@@ -201,25 +201,13 @@ def _folds(task: str, targets: NDArray[Any], groups: NDArray[Any] | None, asked:
     return min(asked, most)
 
 
-def _most_folds(task: str, targets: NDArray[Any], groups: NDArray[Any] | None) -> int:
-    sources: Sequence[Any] = range(len(targets)) if groups is None else groups.tolist()
-    if task != "classify":  # the score of a fold needs two samples
-        sizes = Counter(sources)
-        return len(sizes) // (2 if min(sizes.values()) == 1 else 1)
-    pairs = set(zip(targets.tolist(), sources, strict=True))
-    return min(Counter(label for label, _ in pairs).values())
-
-
 def _splits(
     task: str, targets: NDArray[Any], groups: NDArray[Any] | None, rows: Rows, folds: int, seed: int
 ) -> Iterator[Split]:
     """Yield the splits of some rows."""
     options = {"shuffle": True, "random_state": seed}
     within = None if groups is None else groups[rows]
-    if task == "classify":
-        kind: Any = StratifiedKFold if groups is None else StratifiedGroupKFold
-    else:
-        kind = KFold if groups is None else GroupKFold
+    kind = kind_of_folds(task, are_grouped=groups is not None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class may have fewer samples than folds in its groups
         for fit, score in kind(folds, **options).split(rows, targets[rows], within):

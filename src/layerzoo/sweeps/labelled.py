@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from layerzoo.errors import InputError, SampleError
 from layerzoo.heads.duplicates import groups_with_duplicates
 from layerzoo.heads.labels import Labels
+from layerzoo.heads.listing import list_samples
 from layerzoo.heads.targets import SweepTask, Targets, targets_of
 from layerzoo.media.sample import Sample
 from layerzoo.modalities import Modality
@@ -57,11 +58,8 @@ def find_samples(
     Raises: SampleError, InputError.
     """
     preprocess = load_preprocess(model)
-    items = list(preprocess.samples(inputs, column=column))
-    failed = [item for item in items if isinstance(item, SampleError)]
-    if failed and errors == "raise":
-        raise failed[0]
-    return ([item for item in items if isinstance(item, Sample)], preprocess.modality), failed
+    found = list_samples(preprocess, inputs, column, errors)
+    return (found.samples, preprocess.modality), found.failed
 
 
 def labelled(
