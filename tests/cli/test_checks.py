@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -161,7 +160,7 @@ def test_the_doctor_reports_each_problem_with_its_fix(install: Install, home: Pa
     (home / "registry.yaml").write_text("layerzoo: 1\naliases: {a: toy/gone}\n", encoding="utf-8")
     around = registry().environment
     few = tuple(each for each in around.installed if each.namespace in ("toy", "raising", "bare", "crashing"))
-    findings = {finding.what: finding for finding in examine(Registry(replace(around, installed=few)), 60)}
+    findings = {finding.what: finding for finding in examine(Registry(around._replace(installed=few)), 60)}
     assert findings["python"].state == "ok"
     assert findings["cache directory"].state == "ok"
     assert findings["plugin toy"].state == "ok"

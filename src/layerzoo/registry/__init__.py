@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from layerzoo.registry.index.query import SORTS, Filters
     from layerzoo.registry.index.search import Entry
     from layerzoo.registry.installed.environment import Environment
-    from layerzoo.registry.installed.health import Health, ImportOutcome
-    from layerzoo.registry.installed.plugin import Installed, PluginManifest
+    from layerzoo.registry.installed.health import Health, ImportOutcome, PluginManifest
+    from layerzoo.registry.installed.plugin import Installed
     from layerzoo.registry.lookup import Registry, model, models, registry
 
 __all__ = [
@@ -43,7 +43,7 @@ _HOMES = {
     "Health": "installed.health",
     "ImportOutcome": "installed.health",
     "Installed": "installed.plugin",
-    "PluginManifest": "installed.plugin",
+    "PluginManifest": "installed.health",
     "Registry": "lookup",
     "model": "lookup",
     "models": "lookup",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from layerzoo.errors import NotFoundError, UsageError
@@ -89,10 +88,10 @@ def _with_file(environment: Environment, path: Path, owner: Installed | None) ->
     """Return the environment with the file added, and without the user's other files unless the owner is the user."""
     if owner is None:
         others = [file for file in environment.user_files if os.path.realpath(file) != os.path.realpath(path)]
-        return replace(environment, user_files=(str(path), *others))
-    here = replace(owner, folder=str(path.parent), file=path.name, state="ok", cause=None, fix=None)
+        return environment._replace(user_files=(str(path), *others))
+    here = owner._replace(folder=str(path.parent), file=path.name, state="ok", cause=None, fix=None)
     core, *plugins = environment.installed
     if owner.namespace == CORE_NAMESPACE:
-        return replace(environment, installed=(here, *plugins), user_files=())
+        return environment._replace(installed=(here, *plugins), user_files=())
     others_ = [plugin for plugin in plugins if plugin.namespace != owner.namespace]
-    return replace(environment, installed=(core, *others_, here), user_files=())
+    return environment._replace(installed=(core, *others_, here), user_files=())

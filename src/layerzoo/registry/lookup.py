@@ -31,8 +31,7 @@ if TYPE_CHECKING:  # listing models takes as long as importing all of these
     from layerzoo.registry.index.visibility import Declaration, IndexedSource
     from layerzoo.registry.index.writer import IndexedModel
     from layerzoo.registry.installed.environment import Environment
-    from layerzoo.registry.installed.health import ImportOutcome
-    from layerzoo.registry.installed.plugin import PluginManifest
+    from layerzoo.registry.installed.health import ImportOutcome, PluginManifest
     from layerzoo.spec import Modality, ModelSpec, Weights
 
 AnswerT = TypeVar("AnswerT")

@@ -6,8 +6,7 @@ import contextlib
 import os
 import re
 import time
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from layerzoo.disk import fingerprint as fingerprint_of
 
@@ -20,8 +19,7 @@ RACY = ""
 """The fingerprint of a file that has just changed. It equals no other, because a second change may keep the times."""
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrySource:
+class RegistrySource(NamedTuple):
     """A registry.yaml, its catalogue, or the list of published models, and the owner of the file."""
 
     path: str

@@ -6,7 +6,8 @@ from layerzoo.registry.format.diagnostics import Diagnostic
 from layerzoo.registry.index.reader import IndexReader
 from layerzoo.registry.index.visibility import IndexedSource
 from layerzoo.registry.installed import advice
-from layerzoo.registry.installed.plugin import Installed, PluginManifest, State
+from layerzoo.registry.installed.health import PluginManifest
+from layerzoo.registry.installed.plugin import Installed, State
 
 
 class Manifests:

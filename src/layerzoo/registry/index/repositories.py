@@ -23,7 +23,7 @@ from layerzoo.paths import identified_dir, identified_folder, is_commit
 from layerzoo.registry.index.plugins import Manifests
 from layerzoo.registry.index.reader import IndexReader
 from layerzoo.registry.index.visibility import covers
-from layerzoo.registry.installed.plugin import PluginManifest
+from layerzoo.registry.installed.health import PluginManifest
 from layerzoo.spec import ModelSpec
 
 _NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^/@:]+))?(:(?P<modality>[a-z]+))?")

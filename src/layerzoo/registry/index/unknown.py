@@ -23,7 +23,8 @@ from layerzoo.registry.index.reader import IndexReader
 from layerzoo.registry.index.repositories import Repositories, is_repository
 from layerzoo.registry.installed import advice
 from layerzoo.registry.installed.environment import NO_PLUGINS
-from layerzoo.registry.installed.plugin import USER_NAMESPACE, PluginManifest
+from layerzoo.registry.installed.health import PluginManifest
+from layerzoo.registry.installed.plugin import USER_NAMESPACE
 
 _LEFT_OUT = f"all plugins are ignored (--no-plugins, or {NO_PLUGINS} in the environment)"
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from layerzoo.registry.format.source import RegistrySource
 from layerzoo.registry.index.database import from_json
 from layerzoo.registry.installed.plugin import USER_NAMESPACE, Installed
 
 
-@dataclass(frozen=True, slots=True)
-class IndexedSource:
+class IndexedSource(NamedTuple):
     """A file whose rows are in the index."""
 
     id: int
@@ -29,8 +27,7 @@ class IndexedSource:
         return list(self.head["builders"])
 
 
-@dataclass(frozen=True, slots=True)
-class Declaration:
+class Declaration(NamedTuple):
     """A model as declared, as a dictionary, and the file that declares it."""
 
     source: RegistrySource

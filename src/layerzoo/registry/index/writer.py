@@ -6,11 +6,10 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from layerzoo.notices import notify_when_slow
 from layerzoo.registry.format.source import RACY, RegistrySource, stable_fingerprint
@@ -35,8 +34,7 @@ _COMPILER_FILES = ("errors.py", "frame_sampling.py", "layers.py", "pooling.py", 
 _PACKAGE = Path(__file__).parents[2]
 
 
-@dataclass(frozen=True, slots=True)
-class IndexedModel:
+class IndexedModel(NamedTuple):
     """The searchable fields of a model."""
 
     row: int

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from layerzoo.disk import atomic_path
 from layerzoo.errors import NotFoundError, OutputError, RegistryError, UsageError, nearest, nearest_hint
@@ -28,8 +27,7 @@ _MAX_BYTES = 100_000
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
-@dataclass(frozen=True, slots=True)
-class Disabled:
+class Disabled(NamedTuple):
     """The content of the file. ``entries``: pairs of line number, from 1, and name."""
 
     path: str = ""

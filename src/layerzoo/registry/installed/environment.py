@@ -12,9 +12,8 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from layerzoo.environment import environment
 from layerzoo.local_files import local_folder
@@ -49,13 +48,12 @@ _SCAN_FORMAT = 3
 PUBLISHED = str(PACKAGE / "published.jsonl")
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(NamedTuple):
     """The plugins and files that the registry consists of: layerzoo itself, plugins, and the user's files."""
 
     installed: tuple[Installed, ...]
     user_files: tuple[str, ...]
-    disabled: Disabled = field(default_factory=Disabled)
+    disabled: Disabled = Disabled()
     has_plugins: bool = True
     """False if all plugins are ignored."""
     published: str = PUBLISHED
@@ -131,7 +129,7 @@ def _has_plugins() -> bool:
 
 def _stored_scan(results: ScanStore) -> list[Installed]:
     """Return layerzoo itself, then all plugins; from the store if no folder on ``sys.path`` has changed."""
-    kept = remembered(results, _SCAN_FORMAT, lambda: [asdict(each) for each in (core(), *scan())])
+    kept = remembered(results, _SCAN_FORMAT, lambda: [each._asdict() for each in (core(), *scan())])
     return [Installed(**each) for each in kept]
 
 
@@ -192,7 +190,7 @@ def _with_states(installed: Sequence[Installed], disabled: Disabled) -> tuple[In
 def _disabled(plugin: Installed, plugins: Sequence[Installed]) -> Installed:
     is_alone = [each.namespace for each in plugins].count(plugin.namespace) == 1
     name = plugin.namespace if is_alone else plugin.distribution
-    return replace(plugin, state="disabled", cause="you have disabled it", fix=advice.enable(name))
+    return plugin._replace(state="disabled", cause="you have disabled it", fix=advice.enable(name))
 
 
 def _undisputed(plugin: Installed, plugins: Sequence[Installed]) -> Installed:
@@ -201,7 +199,7 @@ def _undisputed(plugin: Installed, plugins: Sequence[Installed]) -> Installed:
     if plugin.state != "ok" or len(claims) == 1:
         return plugin
     cause = f"the namespace is claimed by {' and '.join(claim.release for claim in claims)}"
-    return replace(plugin, state="conflict", cause=cause, fix=advice.choose_one([each.distribution for each in claims]))
+    return plugin._replace(state="conflict", cause=cause, fix=advice.choose_one([each.distribution for each in claims]))
 
 
 # ---------------------------------------------------------------- entry points
@@ -236,8 +234,7 @@ def scan() -> list[Installed]:
 # ---------------------------------------------------------------- distributions
 
 
-@dataclass(frozen=True, slots=True)
-class _Release:
+class _Release(NamedTuple):
     """An installed distribution, and the error in its metadata if it is damaged."""
 
     metadata: Distribution

@@ -1,4 +1,4 @@
-"""The health of a plugin: whether it can be used, why not, and what to do."""
+"""The manifest of a plugin and its health: whether it can be used, why not, and what to do."""
 
 from __future__ import annotations
 
@@ -12,10 +12,52 @@ if TYPE_CHECKING:
 
 
 from layerzoo.registry.installed import advice
-from layerzoo.registry.installed.plugin import PluginManifest
+from layerzoo.registry.installed.plugin import USABLE, State, canonical
 
 ImportState = Literal["ok", "failed", "crashed", "hung"]
 """``failed``: it raised, or a hook did. ``crashed``: the interpreter ended. ``hung``: it took longer than it might."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginManifest:
+    """The declarations of a plugin, and whether they can be used."""
+
+    namespace: str
+    """The prefix of its models' ids, before the first slash."""
+    distribution: str
+    """The name of the package that pip installs."""
+    version: str | None = None
+    """The version of the distribution; None if it is unknown."""
+    module: str
+    """The top-level module with its hooks."""
+    path: str | None = None
+    """The path of its registry.yaml."""
+    project: str | None = None
+    """The folder that it was installed from, if it was: its user is then assumed to be its author."""
+    state: State = "ok"
+    """Whether it can be used, and if not, why."""
+    cause: str | None = None
+    """Why the state is not ``ok``."""
+    fix: str | None = None
+    """What to do about it."""
+    models: int = 0
+    """Number of usable models."""
+    builders: tuple[str, ...] = ()
+    """The builders that it offers."""
+
+    @property
+    def release(self) -> str:
+        """Distribution and version; without the version if it is unknown."""
+        return f"{self.distribution} {self.version}" if self.version else self.distribution
+
+    def is_called(self, name: str) -> bool:
+        """Return whether this is the name of its namespace or, in any spelling that pip accepts, its distribution."""
+        return name == self.namespace or canonical(name) == canonical(self.distribution)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether its models can be looked up."""
+        return self.state in USABLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,11 @@
-"""An installed plugin and its manifest, without importing the plugin."""
+"""The entry point of an installed plugin, without importing the plugin."""
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 GROUP = "layerzoo"
 CORE_NAMESPACE, CORE_MODULE, CORE_DISTRIBUTION = "toy", "layerzoo.testing.toy", "layerzoo"
@@ -26,50 +25,7 @@ def canonical(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginManifest:
-    """The declarations of a plugin, and whether they can be used."""
-
-    namespace: str
-    """The prefix of its models' ids, before the first slash."""
-    distribution: str
-    """The name of the package that pip installs."""
-    version: str | None = None
-    """The version of the distribution; None if it is unknown."""
-    module: str
-    """The top-level module with its hooks."""
-    path: str | None = None
-    """The path of its registry.yaml."""
-    project: str | None = None
-    """The folder that it was installed from, if it was: its user is then assumed to be its author."""
-    state: State = "ok"
-    """Whether it can be used, and if not, why."""
-    cause: str | None = None
-    """Why the state is not ``ok``."""
-    fix: str | None = None
-    """What to do about it."""
-    models: int = 0
-    """Number of usable models."""
-    builders: tuple[str, ...] = ()
-    """The builders that it offers."""
-
-    @property
-    def release(self) -> str:
-        """Distribution and version; without the version if it is unknown."""
-        return f"{self.distribution} {self.version}" if self.version else self.distribution
-
-    def is_called(self, name: str) -> bool:
-        """Return whether this is the name of its namespace or, in any spelling that pip accepts, its distribution."""
-        return name == self.namespace or canonical(name) == canonical(self.distribution)
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether its models can be looked up."""
-        return self.state in USABLE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Installed:
+class Installed(NamedTuple):
     """An entry point of the group ``layerzoo`` and the folder of its package."""
 
     namespace: str
