@@ -13,7 +13,6 @@ from PIL import Image, JpegImagePlugin
 
 from layerzoo.errors import SampleError
 from layerzoo.media import image, operations
-from layerzoo.media.operations import values_of
 from layerzoo.spec import ImagePreprocess
 
 SCALE: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -38,8 +37,7 @@ def encoded(photo: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
 
 
 def decoded(source: Any, declared: ImagePreprocess, *, fast: bool) -> NDArray[np.float32]:
-    values = values_of(declared)
-    (part,) = operations.run("image", source, {"preprocess": values} | ({"reduce": values} if fast else {}))
+    (part,) = operations.run("image", source, {"preprocess": declared} | ({"reduce": declared} if fast else {}))
     array: NDArray[np.float32] = part.data
     return array
 

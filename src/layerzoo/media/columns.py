@@ -181,6 +181,8 @@ def position_of(table: TableInMemory, column: str | None, modality: Modality) ->
 
 def sample_of(cell: Any, modality: Modality) -> Any:
     """Return the sample in a cell, in a form that the decoder of a modality takes; an UnusableError for none."""
+    if isinstance(cell, np.ndarray):
+        return cell
     if is_null(cell):
         return UnusableError(f"no {NOUNS[modality].removesuffix('s')}: null")
     if isinstance(cell, Mapping):

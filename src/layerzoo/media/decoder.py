@@ -62,7 +62,7 @@ class Decoder(Protocol):
         Args:
             operation: a name of :data:`layerzoo.media.operations.OPERATIONS`.
             source: what the operation takes.
-            options: of the operation, JSON-able.
+            options: of the operation; :func:`layerzoo.media.operations.portable` makes them JSON.
             assemble: may be called a second time, from the first part on.
         Raises: SampleError; what ``assemble`` raises.
         """
@@ -137,8 +137,10 @@ class Workers:
             self._turns.allow(max(1, self._limits.processes))
 
     def result(self, operation: str, source: Any, options: Mapping[str, Any], assemble: Assemble[Result]) -> Result:
+        if not is_encoded(source):
+            return assemble(operations.run(operation, source, options))
         options = with_decoder(operation, source, options)
-        if not self._limits.processes or not is_encoded(source) or _Pool.refusal is not None:
+        if not self._limits.processes or _Pool.refusal is not None:
             return assemble(operations.run(operation, source, options))
         self._asked += 1
         named = self._handed_over(source)
@@ -197,7 +199,7 @@ class Workers:
         request = {
             "operation": operation,
             "path": path,
-            "options": options,
+            "options": operations.portable(options),
             "memory_bytes": memory_bytes + 2 * len(payload),
             "limits": asdict(self._limits),
             "settings": _pillow_settings(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -135,9 +136,15 @@ def to_array(image: Image.Image, preprocess: ImagePreprocess, extent: Extent | N
     pixels = np.asarray(fitted(image, preprocess, extent))
     scaled = np.empty((3, *preprocess.size_px), np.float32)
     np.divide(pixels.transpose(2, 0, 1), np.float32(255), out=scaled)
-    scaled -= np.array(preprocess.mean, np.float32)[:, None, None]
-    scaled /= np.array(preprocess.std, np.float32)[:, None, None]
+    scaled -= _by_channel(tuple(preprocess.mean))
+    scaled /= _by_channel(tuple(preprocess.std))
     return scaled
+
+
+@lru_cache
+def _by_channel(values: tuple[float, ...]) -> NDArray[np.float32]:
+    """Return values of red, green and blue in the shape (channel, 1, 1)."""
+    return np.array(values, np.float32)[:, None, None]
 
 
 def over_white(image: Image.Image) -> Image.Image:

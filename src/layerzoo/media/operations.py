@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +44,7 @@ def run(operation: str, source: Any, options: Mapping[str, Any]) -> Iterator[Par
     Args:
         operation: a name of OPERATIONS.
         source: what the operation takes; a path, bytes and an open file always are.
-        options: of the operation, JSON-able. ``decoder``: the namespace of the plugin that reads the file.
+        options: of the operation. ``decoder``: the namespace of the plugin that reads the file.
     Raises: SampleError, whatever a decoder raises; UnusableError for a table; other errors of the caller's.
     """
     try:
@@ -67,22 +69,26 @@ def out_of_memory() -> str:
     )
 
 
-def values_of(declared: ImagePreprocess) -> dict[str, Any]:
-    """Return the declared values that change pixels, to pass to another process.
+def portable(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options that can be passed to another process as JSON: of a preprocessing, the values that change pixels.
 
     Args:
-        declared: the preprocessing of an image model.
+        options: of an operation.
     """
+    return {name: _values_of(value) if isinstance(value, ImagePreprocess) else value for name, value in options.items()}
+
+
+def _values_of(declared: ImagePreprocess) -> dict[str, Any]:
     return {name: getattr(declared, name) for name in ("size_px", "resize", "crop", "fit", "mean", "std")}
 
 
 def _image(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
     """Yield the pixels that a network takes, with the option ``preprocess``; else the image in RGB.
 
-    With the option ``reduce``, declared values as in ``preprocess``, a large JPEG is decoded at a reduced scale.
+    Both options are an ImagePreprocess, or its values as another process receives them. With ``reduce``, a large JPEG
+    is decoded at a reduced scale.
     """
-    with needs("image"):
-        from layerzoo.media import image
+    image = _image_module()
     reduced = None
     if options.get("reduce") and is_encoded(source):
         source = source if isinstance(source, str | os.PathLike) else _in_memory(source)
@@ -92,13 +98,22 @@ def _image(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
     yield Part({}, image.to_array(decoded, _declared(declared), extent) if declared else decoded)
 
 
+@cache
+def _image_module() -> ModuleType:
+    with needs("image"):
+        from layerzoo.media import image
+    return image
+
+
 def _in_memory(source: Any) -> Any:
     """Return the bytes of an open file, so that they can be read twice."""
     with failing_as(name_of(source)):
         return whole(source)
 
 
-def _declared(values: Mapping[str, Any]) -> ImagePreprocess:
+def _declared(values: ImagePreprocess | Mapping[str, Any]) -> ImagePreprocess:
+    if isinstance(values, ImagePreprocess):
+        return values
     given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     return ImagePreprocess(**given)
 

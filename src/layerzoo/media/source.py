@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, BinaryIO, TypeGuard
 
+import numpy as np
+
 from layerzoo.media.limits import limits
 from layerzoo.media.sample import UnusableError
 
@@ -18,6 +20,8 @@ Encoded = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 
 def is_encoded(source: object) -> TypeGuard[Encoded]:
     """Return whether a source is a path, bytes or an open file."""
+    if isinstance(source, np.ndarray):  # the checks below take 2 µs for it
+        return False
     return isinstance(source, str | os.PathLike | bytes | bytearray | memoryview) or _is_file(source)
 
 

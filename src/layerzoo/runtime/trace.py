@@ -9,6 +9,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -56,7 +57,7 @@ class Join:
     """Whether each tensor was computed from the batch."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Trace:
     """A record of one forward pass."""
 
@@ -91,10 +92,17 @@ class Trace:
     joins: tuple[Join, ...] = field(default=(), compare=False)
     """Concatenations in order. They are not kept with a trace."""
 
-    def calls_of(self, module: str) -> list[Call]:
+    def calls_of(self, module: str) -> Sequence[Call]:
         """Return all calls of a module, in order."""
-        path = self.aliases.get(module, module)
-        return [call for call in self.calls if call.module == path]
+        return self._by_module.get(self.aliases.get(module, module), ())
+
+    @cached_property
+    def _by_module(self) -> Mapping[str, Sequence[Call]]:
+        """The calls of each module. They are looked up for each batch, and a network has hundreds of modules."""
+        found: dict[str, list[Call]] = {}
+        for call in self.calls:
+            found.setdefault(call.module, []).append(call)
+        return found
 
     def reaches(self, layer: Layer) -> bool:
         """Return whether the trace covers all tensors read before a layer: its call has ended."""

@@ -16,7 +16,7 @@ from layerzoo.errors import SampleError
 from layerzoo.frame_sampling import FrameSampling
 from layerzoo.media.dataset import is_tensor
 from layerzoo.media.decoder import Workers
-from layerzoo.media.operations import Part, values_of
+from layerzoo.media.operations import Part
 from layerzoo.media.sample import Sample
 from layerzoo.runtime.prefetch import prefetch
 from layerzoo.spec import ImagePreprocess, Modality
@@ -89,7 +89,7 @@ def _options(modality: Modality) -> dict[str, Any]:
         black_and_white: Any = {"mean": (0, 0, 0), "std": (1, 1, 1)}
         size = (_THUMBNAIL_PX, _THUMBNAIL_PX)
         small = ImagePreprocess(size_px=size, resize="bilinear", **black_and_white)
-        return {"reduce": values_of(small)}
+        return {"reduce": small}
     if modality == "video":
         return {"sampling": FrameSampling(frames=_FRAMES).to_plain()}
     return {"sample_rate_hz": _RATE_HZ, "channels": 1, "window": 60 * _RATE_HZ}

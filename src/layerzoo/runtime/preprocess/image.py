@@ -16,7 +16,7 @@ from layerzoo.errors import ProcessorError, SampleError, UsageError
 from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.inputs import ImageInputs
 from layerzoo.media.limits import free_unused, limits, variable_of
-from layerzoo.media.operations import Part, array_of, values_of
+from layerzoo.media.operations import Part, array_of
 from layerzoo.runtime.axes import Enlargement
 from layerzoo.runtime.batch import Batch, InputRow, collate
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor, as_float32, is_tensor
@@ -92,7 +92,7 @@ class ImagePreprocessor(Preprocessor):
         self.check_usable()
         options = {"preprocess": self.applied}
         if self.decode == "fast":
-            options["reduce"] = values_of(self.declared)
+            options["reduce"] = self.declared
         return decoder.result("image", source, options, self._prepared)
 
     def _prepared(self, parts: Iterator[Part]) -> Prepared:
@@ -100,9 +100,9 @@ class ImagePreprocessor(Preprocessor):
         return Prepared([self.row_of_part(part)])
 
     @property
-    def applied(self) -> dict[str, Any] | None:
+    def applied(self) -> ImagePreprocess | None:
         """The declared preprocessing that a decoder applies; None if the model's library applies it here."""
-        return None if self._transform else values_of(self.declared)
+        return None if self._transform else self.declared
 
     def row_of_part(self, part: Part) -> InputRow:
         """Return the row of a decoded image."""
