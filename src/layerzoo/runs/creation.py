@@ -274,7 +274,7 @@ def _items(manifest: Manifest, rows: Sequence[int]) -> Iterator[Item]:
         stop = first
         while stop + 1 < len(rows) and rows[stop + 1] == rows[stop] + 1:
             stop += 1
-        yield from (sample_of(number, row) for number, row in manifest.rows(rows[first], rows[stop] + 1))
+        yield from (sample_of(number, row) for number, row in manifest.rows(rows[first], rows[stop] + 1).numbered())
         first = stop + 1
 
 

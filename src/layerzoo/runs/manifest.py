@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -216,16 +216,53 @@ class Manifest:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def rows(self, first: int, stop: int) -> Iterator[tuple[int, ManifestRow]]:
-        """Yield the rows of a range, with their numbers."""
-        index = bisect_right(self._starts, first) - 1
-        while first < stop:
-            group = self._file.read_row_group(index)
-            start = self._starts[index]
-            part = group.slice(first - start, min(stop, start + len(group)) - first)
-            columns = (_values(column) for column in part.columns)
-            yield from enumerate(map(ManifestRow._make, zip(*columns, strict=True)), start=first)
-            first, index = first + len(part), index + 1
+    def rows(self, first: int, stop: int) -> ManifestRows:
+        """Return the rows from one number to another, which is not among them."""
+        begin = bisect_right(self._starts, first) - 1
+        end = bisect_left(self._starts, stop, lo=begin + 1)
+        groups = self._file.read_row_groups(range(begin, end))
+        part = groups.slice(first - self._starts[begin], stop - first)
+        return ManifestRows(first, [_values(column) for column in part.columns])
+
+
+class ManifestRows(Mapping[int, ManifestRow]):
+    """Consecutive rows of a manifest, by number.
+
+    A row is made when it is read: a million tuples that stay in memory slow down every garbage collection.
+    """
+
+    def __init__(self, first: int, columns: Sequence[Sequence[Any]]) -> None:
+        """Args: first: the number of the first row. columns: the values of each column of the manifest."""
+        self._first = first
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self._first, self._first + len(self)))
+
+    def __getitem__(self, number: int) -> ManifestRow:
+        if number not in range(self._first, self._first + len(self)):
+            raise KeyError(number)
+        return ManifestRow._make(column[number - self._first] for column in self._columns)
+
+    def numbered(self) -> Iterator[tuple[int, ManifestRow]]:
+        """Yield all rows with their numbers, in order."""
+        return enumerate(map(ManifestRow._make, zip(*self._columns, strict=True)), start=self._first)
+
+    def ids(self, numbers: Iterable[int]) -> tuple[str, ...]:
+        """Return the ids of some rows."""
+        names, first = self._columns[_ID], self._first
+        return tuple([names[number - first] for number in numbers])
+
+    def files(self, numbers: Iterable[int]) -> list[int]:
+        """Return those of some rows that are files."""
+        kinds, first = self._columns[_KIND], self._first
+        return [number for number in numbers if kinds[number - first] == "file"]
+
+
+_ID, _KIND = map(ManifestRow._fields.index, ("id", "kind"))
 
 
 def _values(column: Any) -> list[Any]:

@@ -107,7 +107,7 @@ def _run(job: Mapping[str, Any], events: IO[str]) -> None:
 
         first, last = job["rows"]
         files = storage(job["folder"])
-        rows = opened(files, description_of(files)).manifest.rows(first, last)
+        rows = opened(files, description_of(files)).manifest.rows(first, last).numbered()
         for _ in extraction.pieces(Samples((sample_of(number, row) for number, row in rows), [])):
             pass
         return

@@ -13,7 +13,7 @@ from layerzoo.features.features import Features
 from layerzoo.features.part import FailedRow, PartFacts, PartWriter, part_name, read_part
 from layerzoo.media.samples import Item, Samples
 from layerzoo.runs.description import RunDescription
-from layerzoo.runs.manifest import Manifest, ManifestRow, changed_since, sample_of
+from layerzoo.runs.manifest import Manifest, ManifestRows, changed_since, sample_of
 from layerzoo.runs.storage import RunStorage, facts_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class OpenRun:
         Raises: OutputError when the part cannot be written.
         """
         first, stop = self.description.rows_of(shard)
-        rows = dict(self.manifest.rows(first, stop))
+        rows = self.manifest.rows(first, stop)
         crashed = self.crashed(shard)
         with self.storage.publish(part_name(shard)) as path:
             writer = PartWriter(path, self.description.columns)
@@ -72,8 +72,7 @@ class OpenRun:
             features, numbers, failed = read_part(path)
         again = {failure.row for failure in failed}
         first, stop = self.description.rows_of(shard)
-        rows = {number: row for number, row in self.manifest.rows(first, stop) if number in again}
-        batches = list(_batches(extraction, rows, {}, is_retry=True))
+        batches = list(_batches(extraction, self.manifest.rows(first, stop), {}, retried=again))
         added = [number for batch in batches for number in batch.rows]
         still = [failure for batch in batches for failure in batch.failed]
         lost = again - {*added, *(failure.row for failure in still)}
@@ -91,7 +90,7 @@ class OpenRun:
             writer = PartWriter(path, self.description.columns)
             try:
                 writer.write(merged, [all_numbers[at] for at in order], still)
-                report(len(rows), len(still))
+                report(len(again), len(still))
                 return writer.finish(
                     self._provenance(extraction),
                     run=self.description.fingerprint,
@@ -133,15 +132,25 @@ class _FinishedRows:
 
 def _batches(
     extraction: PreparedExtraction,
-    rows: Mapping[int, ManifestRow],
+    rows: ManifestRows,
     crashed: Mapping[int, str],
     *,
-    is_retry: bool = False,
+    retried: Collection[int] | None = None,
 ) -> Iterator[_FinishedRows]:
-    """Compute some rows of the manifest, in order. A file that changes while it is read is a failure."""
+    """Compute some rows of the manifest, in order. A file that changes while it is read is a failure.
+
+    Args:
+        extraction: with the settings of the run.
+        rows: the rows.
+        crashed: those on which the process ended, with the reasons.
+        retried: compute only these, with their files as they are now. None: all rows.
+    """
+    is_retry = retried is not None
 
     def items() -> Iterator[Item]:
-        for number, row in rows.items():
+        for number, row in rows.numbered():
+            if retried is not None and number not in retried:
+                continue
             if number in crashed:
                 yield SampleError(str(number), crashed[number])
             else:
@@ -155,12 +164,12 @@ def _batches(
             kept = [at for at, number in enumerate(numbers) if number not in changed]
             failed += [FailedRow(number, rows[number].id, reason) for number, reason in changed.items()]
             piece, numbers = replace(piece[kept], report=piece.report), [numbers[at] for at in kept]
-        yield _FinishedRows(_named(piece, tuple(rows[number].id for number in numbers)), numbers, failed)
+        yield _FinishedRows(_named(piece, rows.ids(numbers)), numbers, failed)
 
 
-def _changed(numbers: Collection[int], rows: Mapping[int, ManifestRow]) -> dict[int, str]:
+def _changed(numbers: Collection[int], rows: ManifestRows) -> dict[int, str]:
     """Return the samples whose files are not those of the manifest any more, with the reasons."""
-    files = (number for number in dict.fromkeys(numbers) if rows[number].kind == "file")
+    files = rows.files(dict.fromkeys(numbers))
     return {number: reason for number in files if (reason := changed_since(rows[number])) is not None}
 
 
