@@ -45,8 +45,8 @@ def model_codes(tiers: Sequence[Tier] = TIERS) -> list[str]:
     Args:
         tiers: only those of these tiers.
     """
-    others = set(plugin_codes())
-    return [code for tier in TIERS if tier in tiers for code in codes_of(tier) if code not in others]
+    of_plugins = set(plugin_codes())
+    return [code for tier in TIERS if tier in tiers for code in codes_of(tier) if code not in of_plugins]
 
 
 def run(
@@ -118,7 +118,7 @@ def _run(code: str, subject: PluginSubject | ModelSubject) -> Result:
         with _connected(subject):
             if isinstance(subject, ModelSubject) and (reason := broken(code, subject)):
                 return result("skipped", reason=reason)
-            found = list(dict.fromkeys(_functions(CHECKS[code].tier)[code](subject)))
+            failures = list(dict.fromkeys(_functions(CHECKS[code].tier)[code](subject)))
     except Skip as skip:
         return result("skipped", reason=str(skip))
     except OutsideRepositoryError as error:
@@ -127,7 +127,7 @@ def _run(code: str, subject: PluginSubject | ModelSubject) -> Result:
         return result("failed", [finding(subject, code, reason_of(error))])
     except Exception as error:  # noqa: BLE001 - the code of a plugin may raise anything
         return result("failed", [finding(subject, code, f"the check failed with {summary(error)}")])
-    return result("failed", found) if found else result("passed")
+    return result("failed", failures) if failures else result("passed")
 
 
 def _connection(error: OutsideRepositoryError, subject: PluginSubject | ModelSubject) -> Finding:

@@ -90,11 +90,11 @@ class PluginSubject:
 
     def place(self, path: str | os.PathLike[str], line: int | None = None) -> str:
         """Return FILE:LINE, as the user calls the file."""
-        shown = self.shown(os.path.realpath(path))
+        displayed = self.shown(os.path.realpath(path))
         with contextlib.suppress(ValueError):
-            relative = os.path.relpath(shown)
-            shown = shown if relative.startswith("..") else relative
-        return shown if line is None else f"{shown}:{line}"
+            relative = os.path.relpath(displayed)
+            displayed = displayed if relative.startswith("..") else relative
+        return displayed if line is None else f"{displayed}:{line}"
 
     def place_of(self, error: Exception) -> str | None:
         """Return FILE:LINE of the last line of its package that an error came through; None if there is none."""
@@ -105,8 +105,8 @@ class PluginSubject:
 
     def shown(self, text: str) -> str:
         """Return a text with the paths that the user knows."""
-        for temporary, named in self.aliases.items():
-            text = text.replace(temporary, named)
+        for temporary, original in self.aliases.items():
+            text = text.replace(temporary, original)
         return text
 
 
@@ -210,9 +210,16 @@ class ModelSubject:
         from layerzoo.runtime.resolved import complete_from
         from layerzoo.runtime.tracer import Tracer
 
-        known = self.tracer
-        spec = replace(known.spec, layers=layers, traced_with=FrozenMap())
-        tracer = Tracer(spec, known.files, known.hooks, known.preprocess, latest=known.latest, layouts=known.layouts)
+        base_tracer = self.tracer
+        spec = replace(base_tracer.spec, layers=layers, traced_with=FrozenMap())
+        tracer = Tracer(
+            spec,
+            base_tracer.files,
+            base_tracer.hooks,
+            base_tracer.preprocess,
+            latest=base_tracer.latest,
+            layouts=base_tracer.layouts,
+        )
         return complete_from(tracer, trust_declaration=False).spec.layers
 
     @cached_property

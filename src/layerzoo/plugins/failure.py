@@ -73,17 +73,17 @@ def is_interruption(error: BaseException) -> bool:
     """
     handlers = _signal_handlers()
     return any(
-        isinstance(each, KeyboardInterrupt)
-        or (each.__traceback__ is not None and not handlers.isdisjoint(_code_of(each.__traceback__)))
-        for each in chain_of(error)
+        isinstance(exception, KeyboardInterrupt)
+        or (exception.__traceback__ is not None and not handlers.isdisjoint(_code_of(exception.__traceback__)))
+        for exception in chain_of(error)
     )
 
 
 def is_of_the_machine(error: BaseException) -> bool:
     """Return whether an exception is about the state of the machine and not about code: no memory, a full disk."""
     return any(
-        isinstance(each, MemoryError) or (isinstance(each, OSError) and each.errno in _OF_THE_MACHINE)
-        for each in chain_of(error)
+        isinstance(exception, MemoryError) or (isinstance(exception, OSError) and exception.errno in _OF_THE_MACHINE)
+        for exception in chain_of(error)
     )
 
 
@@ -92,14 +92,14 @@ _OF_THE_MACHINE = {errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno
 
 def _signal_handlers() -> set[Any]:
     """Return the code of the functions that handle signals in this process."""
-    found = set()
+    codes = set()
     for number in signal.valid_signals():
         handler: Any = signal.getsignal(number)
         handler = getattr(handler, "func", handler)  # functools.partial
         handler = getattr(handler, "__func__", handler)  # a bound method
         if code := getattr(handler, "__code__", None):
-            found.add(code)
-    return found
+            codes.add(code)
+    return codes
 
 
 def _code_of(traceback: TracebackType) -> set[Any]:
@@ -118,14 +118,13 @@ def summary(error: BaseException) -> str:
 
 
 def _unknown_arguments(plugin: object) -> str | None:
-    """Return which arguments a hook of a plugin asks for that no such hook receives; None if there are none."""
+    """Name required arguments of a plugin's hooks that these hooks do not receive; None if there are none."""
     for hook in filter(lambda name: name.startswith("layerzoo_"), hookspecs.__all__):
-        known = signature(getattr(hookspecs, hook)).parameters
-        asked = _required(getattr(plugin, hook, None)) - known.keys()
-        if asked:
-            return (
-                f"its hook {hook} asks for {', '.join(sorted(asked))}, which is not given. Possible: {', '.join(known)}"
-            )
+        parameters = signature(getattr(hookspecs, hook)).parameters
+        unknown = _required(getattr(plugin, hook, None)) - parameters.keys()
+        if unknown:
+            names = ", ".join(sorted(unknown))
+            return f"its hook {hook} asks for {names}, which is not given. Possible: {', '.join(parameters)}"
     return None
 
 
@@ -134,7 +133,11 @@ def _required(hook: object) -> set[str]:
         return set()
     parameters = signature(hook).parameters.values()
     is_named = {Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD}
-    return {each.name for each in parameters if each.kind in is_named and each.default is Parameter.empty}
+    return {
+        parameter.name
+        for parameter in parameters
+        if parameter.kind in is_named and parameter.default is Parameter.empty
+    }
 
 
 def folder_of(plugin: PluginManifest) -> str | None:
@@ -145,7 +148,7 @@ def folder_of(plugin: PluginManifest) -> str | None:
 def fix(plugin: PluginManifest, failure: ImportFailure) -> str:
     """Return the next step after a failed import."""
     if unmet := unmet_requirements(plugin.distribution):
-        return advice.install(*(each.requirement for each in unmet))
+        return advice.install(*(dependency.requirement for dependency in unmet))
     if failure.mismatched:
         return advice.or_leave_out(plugin.namespace, plugin.distribution, advice.upgrade(*failure.mismatched))
     if failure.extra:
@@ -158,13 +161,13 @@ def fix(plugin: PluginManifest, failure: ImportFailure) -> str:
     if failure.kind in ("hook", "file"):
         step = advice.match_versions if failure.kind == "hook" else advice.install_again
         return advice.or_leave_out(plugin.namespace, plugin.distribution, step(plugin.distribution))
-    others: list[str] = []
+    distributions: list[str] = []
     if failure.module and not _is_own(plugin, failure.module):
         library = failure.module.partition(".")[0]
         if is_missing:
             return advice.install(library)
-        others = _distributions_of(library)
-    return advice.upgrade_or_leave_out(plugin.namespace, plugin.distribution, *others)
+        distributions = _distributions_of(library)
+    return advice.upgrade_or_leave_out(plugin.namespace, plugin.distribution, *distributions)
 
 
 def _is_own(plugin: PluginManifest, module: str) -> bool:

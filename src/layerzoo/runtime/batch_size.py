@@ -107,13 +107,13 @@ def _measure(backbone: Backbone, pools: Mapping[str, str]) -> _Memory | None:
     row = _row_bytes(backbone, pools)
     if row is None:
         return None
-    fixed, one, length = row
+    fixed, per_row, length = row
     if not backbone.preprocess.variable_length:
-        return _Memory(fixed, one, None)
+        return _Memory(fixed, per_row, None)
     longer = _row_bytes(backbone, pools, "length")
     if longer is None or longer[2] != 2 * length:  # the network takes one length
-        return _Memory(fixed, one, length)
-    return _Memory(fixed, *_longest(length, one, max(one, longer[1]), _most_positions(backbone)))
+        return _Memory(fixed, per_row, length)
+    return _Memory(fixed, *_longest(length, per_row, max(per_row, longer[1]), _most_positions(backbone)))
 
 
 def _row_bytes(
@@ -158,10 +158,10 @@ def peak_bytes(backbone: Backbone, batch: Batch, pools: Mapping[str, str]) -> in
     """
     if backbone.device.type == "cuda":
         torch.cuda.synchronize(backbone.device)
-        before = int(torch.cuda.memory_allocated(backbone.device))
+        allocated = int(torch.cuda.memory_allocated(backbone.device))
         torch.cuda.reset_peak_memory_stats(backbone.device)
         backbone.pool_rows(batch, pools)
-        return int(torch.cuda.max_memory_allocated(backbone.device)) - before
+        return int(torch.cuda.max_memory_allocated(backbone.device)) - allocated
     with _LiveTensors(backbone) as live:
         backbone.pool_rows(batch, pools)
     return int(live.peak)

@@ -113,10 +113,10 @@ def check_memory(params: int, *, model: str) -> None:
         model: its id, for the message.
     Raises: TooLargeError.
     """
-    needed, free = 4 * params, free_memory()
-    if free is not None and needed > free:
+    required, free = 4 * params, free_memory()
+    if free is not None and required > free:
         raise TooLargeError(
-            f"{model}: its network of {params:,} parameters takes {needed:,} bytes, and {free:,} are free. Next: a "
+            f"{model}: its network of {params:,} parameters takes {required:,} bytes, and {free:,} are free. Next: a "
             "machine with more memory"
         )
 

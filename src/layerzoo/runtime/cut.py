@@ -37,15 +37,15 @@ def plan_cut(trace: Trace, layers: Sequence[Layer], *, model: str) -> Cut:
     unique = tuple({layer.name: layer for layer in layers}.values())
     ready = {layer.name: _ready_at(trace, layer, model) for layer in unique}
     stop = max(reversed(ready), key=lambda name: ready[name])  # of equal steps, the layer that is read last
-    done = {call.module for call in trace.calls if call.end <= ready[stop]}
-    other_ways = (name for name in trace.unread if not done.isdisjoint(_with_ancestors(name)))
-    needed = (*(name for name, step in trace.reads.items() if step < ready[stop]), *other_ways)
+    finished = {call.module for call in trace.calls if call.end <= ready[stop]}
+    other_ways = (name for name in trace.unread if not finished.isdisjoint(_with_ancestors(name)))
+    tensors = (*(name for name, step in trace.reads.items() if step < ready[stop]), *other_ways)
     called = {call.module for call in trace.calls if call.start < ready[stop]} | trace.unfinished
-    owners = {name.rpartition(".")[0] for name in needed}
+    owners = {name.rpartition(".")[0] for name in tensors}
     return Cut(
         layers=unique,
         stop=stop,
-        tensors=needed,
+        tensors=tensors,
         modules=frozenset(above for path in called | owners for above in _with_ancestors(path)),
         signature=trace.signature,
     )

@@ -156,7 +156,7 @@ class LoadingLogic(TorchDispatchMode):
 
         Args:
             versions: the versions of the modules that saved the checkpoint, by path; empty if it does not state them.
-        Returns: why the network rejects the checkpoint, and the error; None if it does not.
+        Returns: the reason for which the network rejects the checkpoint, and the error; None if it accepts it.
         Raises: ConstructorValuesNeeded.
         """
 
@@ -189,7 +189,7 @@ class LoadingLogic(TorchDispatchMode):
             state[name] = torch.empty(shape, dtype=self._checkpoint.dtypes[name])
             self._sources[_storage(state[name])] = _StorageView.of(state[name], name)
         if versions:
-            state._metadata = {path: dict(kept) for path, kept in versions.items()}  # type: ignore[attr-defined]
+            state._metadata = {path: dict(entries) for path, entries in versions.items()}  # type: ignore[attr-defined]
         return state
 
     def _require_extra_state(self, missing: Sequence[str], modules: set[str], model: str) -> None:
@@ -222,15 +222,15 @@ class LoadingLogic(TorchDispatchMode):
 
     def settle(self) -> None:
         """Set the values of placeholders that the network keeps somewhere. Call it after truncating the network."""
-        if not self._kept():
+        if not self._remaining():
             return
         gc.collect()  # a placeholder may be part of a reference cycle
-        kept = self._kept()
-        self._fetch([memory.name for memory in kept])
-        for memory in kept:
+        remaining = self._remaining()
+        self._fetch([memory.name for memory in remaining])
+        for memory in remaining:
             memory.fill(self.values[memory.name])
 
-    def _kept(self) -> list[_StorageView]:
+    def _remaining(self) -> list[_StorageView]:
         """Return placeholders and tensors of the network that have no values yet and still exist."""
         deferred = [memory for held in self._deferred.values() for memory in held.values()]
         return [memory for memory in (*self._sources.values(), *deferred) if not memory.reference.expired()]

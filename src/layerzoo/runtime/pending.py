@@ -96,12 +96,12 @@ class PendingSamples:
 
     def take_done(self) -> list[PendingSample]:
         """Remove and return the finished samples up to the first unfinished one."""
-        done = []
+        finished = []
         for index in list(self._samples):
             if not self._samples[index].is_done:
                 break
-            done.append(self._samples.pop(index))
-        return done
+            finished.append(self._samples.pop(index))
+        return finished
 
 
 class _PreparedSample(NamedTuple):

@@ -73,11 +73,11 @@ def read_pickle(path: Path, files: Files, allow_pickle: bool) -> StateDict:
     inside = sorted(_nested_state_dicts(loaded), key=lambda nested: entry is not None and nested[0][0] != entry)
     if not count or (entry is None and any(more > count for _, more in inside)):
         raise _no_state_dict(path, state, entry, inside)
-    named = {str(name): value for name, value in state.items()}
+    entries = {str(name): value for name, value in state.items()}
     return StateDict(
-        {name: value for name, value in named.items() if isinstance(value, Tensor)},
+        {name: value for name, value in entries.items() if isinstance(value, Tensor)},
         entry,
-        {name: value for name, value in named.items() if _is_extra_state(name) and not isinstance(value, Tensor)},
+        {name: value for name, value in entries.items() if _is_extra_state(name) and not isinstance(value, Tensor)},
         getattr(state, "_metadata", None) or {},
     )
 
@@ -88,9 +88,9 @@ def _is_extra_state(name: str) -> bool:
 
 def encoded(value: Any) -> Tensor:
     """Serialize an object of a state dict to a tensor of bytes."""
-    written = io.BytesIO()
-    torch.save(value, written)
-    return torch.frombuffer(bytearray(written.getvalue()), dtype=torch.uint8)
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
 
 
 def decoded(tensor: Tensor) -> Any:
@@ -138,9 +138,9 @@ def _nested_state_dicts(loaded: Any, keys: tuple[str, ...] = ()) -> list[_Nested
         for key, value in loaded.items()
         if isinstance(value, Mapping) and not _is_extra_state(str(key)) and "optim" not in str(key).lower()
     ]
-    found = [((*keys, key), count) for key, value in inside if (count := _count_tensors(value))]
+    direct = [((*keys, key), count) for key, value in inside if (count := _count_tensors(value))]
     deeper = [nested for key, value in inside for nested in _nested_state_dicts(value, (*keys, key))]
-    return sorted([*found, *deeper], key=lambda nested: -nested[1])
+    return sorted([*direct, *deeper], key=lambda nested: -nested[1])
 
 
 def _count_tensors(state: Any) -> int:

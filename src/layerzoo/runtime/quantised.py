@@ -42,36 +42,41 @@ def is_packed(name: str) -> bool:
 
 
 def refuse_scaled(
-    tensors: Mapping[str, Tensor], own: Collection[str], *, taken: Collection[str] | None = None, model: str, label: str
+    tensors: Mapping[str, Tensor],
+    own: Collection[str],
+    *,
+    loaded: Collection[str] | None = None,
+    model: str,
+    label: str,
 ) -> None:
     """Refuse quantised tensors that would be loaded without their scales.
 
     Args:
         tensors: the tensors of the checkpoint, by checkpoint key.
         own: the keys of the network's own tensors.
-        taken: the keys of the tensors that are loaded unchanged; None for all.
+        loaded: the keys of the tensors that are loaded unchanged; None for all.
         model: the model's id, for messages.
         label: the name of the checkpoint, for messages.
     Raises: WeightsError, which names a quantised tensor and its scales.
     """
     extra = [name for name in tensors if name not in own]
     for name, tensor in tensors.items():
-        if tensor.dtype not in _NARROW or not (taken is None or name in taken) or name in extra:
+        if tensor.dtype not in _NARROW or not (loaded is None or name in loaded) or name in extra:
             continue
-        if companion := next((other for other in extra if _belongs_to(other, name)), None):
+        if companion := next((key for key in extra if _belongs_to(key, name)), None):
             raise _needs_scales(model, label, name, tensor, companion)
 
 
-def _belongs_to(other: str, name: str) -> bool:
+def _belongs_to(companion: str, name: str) -> bool:
     """Return whether a key that the network does not have may be the scale of a quantised tensor.
 
     Its name indicates it, or it is in the same module. Some libraries write underscores for the dots of a path.
     """
     parent = name.rpartition(".")[0]
-    if _COMPANION.search(other) and (parent or name) in other:
+    if _COMPANION.search(companion) and (parent or name) in companion:
         return True
-    is_longer = other.replace(".", "_").startswith(name.replace(".", "_"))
-    return is_longer or bool(parent and other.startswith(f"{parent}."))
+    is_longer = companion.replace(".", "_").startswith(name.replace(".", "_"))
+    return is_longer or bool(parent and companion.startswith(f"{parent}."))
 
 
 def refuse_packed(tensors: Mapping[str, Tensor], name: str, *, model: str, label: str) -> None:

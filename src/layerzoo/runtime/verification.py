@@ -29,8 +29,8 @@ def verify_declaration(tracer: Tracer, declared: ModelSpec, elsewhere: Sequence[
     """
     spec = tracer.spec
     if isinstance(spec.preprocess, TextPreprocess) and spec.preprocess.cls_token:
-        known = (tracer.hooks.describe(spec, tracer.files) or {}).get("preprocess") or {}
-        check_cls_token(spec, tracer.preprocess, known.get("cls_token"))
+        library_fields = (tracer.hooks.describe(spec, tracer.files) or {}).get("preprocess") or {}
+        check_cls_token(spec, tracer.preprocess, library_fields.get("cls_token"))
     preprocess = spec.preprocess if spec.layers else declared.preprocess
     has_hop = isinstance(preprocess, AudioPreprocess) and preprocess.frame_hop_samples is not None
     if spec.traced_with or not (spec.layers or has_hop):
@@ -91,9 +91,9 @@ def _layers_over_time(tracer: Tracer, *, is_costly: bool) -> list[Layer]:
     if is_costly:
         return [layer for layer in tracer.spec.layers if "time" in (layer.axes or ())]
     calls = [call for call in tracer.trace.calls if call.module and None in call.outputs]
-    named = name_layers(tracer.trace, known_chain(tracer.spec, tracer.hooks, tracer.files))
+    named_layers = name_layers(tracer.trace, known_chain(tracer.spec, tracer.hooks, tracer.files))
     every = [Layer(name=f"module:{call.module}#{call.index}", module=call.module, call=call.index) for call in calls]
-    for layers in (tracer.spec.layers, named, every):
+    for layers in (tracer.spec.layers, named_layers, every):
         with_axes = [replace(layer, axes=tracer.axes(layer)) for layer in layers]
         if over_time := [layer for layer in with_axes if "time" in (layer.axes or ())]:
             return over_time

@@ -165,7 +165,7 @@ def clip_row(clip: Callable[..., Any], images: Iterable[Any]) -> InputRow:
     most = limits().clip_bytes
     for image in frames:
         held.append(image)
-        if sum({id(each): 4 * each.width * each.height for each in held}.values()) > most and len(held) > 1:
+        if sum({id(frame): 4 * frame.width * frame.height for frame in held}.values()) > most and len(held) > 1:
             break
     else:
         return row_of(clip(held))
