@@ -232,7 +232,7 @@ def hooks(subject: ModelSubject) -> Iterator[Finding]:
 
 
 def inplace(subject: ModelSubject) -> Iterator[Finding]:
-    """Find overwritten tensors: inputs, returned activations, and activations that code outside of any module changes."""
+    """Find overwritten tensors: inputs, returned activations, and layers that code outside of any module changes."""
     batch, backbone = subject.batch, subject.backbone
     input_copies = {name: tensor.clone() for name, tensor in batch.inputs.items()}
     _plain_network(subject.network, batch)

@@ -41,14 +41,14 @@ class IdsDigest:
     """The digest of ids that come in parts."""
 
     def __init__(self) -> None:
-        self._found = hashlib.sha256()
+        self._digest = hashlib.sha256()
 
     def update(self, ids: Iterable[str]) -> None:
         """Add some ids."""
-        self._found.update("".join(f"{name}\0" for name in ids).encode())
+        self._digest.update("".join(f"{name}\0" for name in ids).encode())
 
     def hexdigest(self) -> str:
-        return self._found.hexdigest()
+        return self._digest.hexdigest()
 
 
 class LayerDigest:
@@ -118,9 +118,9 @@ class ArrayDigest:
 
     def hexdigest(self) -> str:
         """Return the digest of the whole array. All of it must have been read."""
-        found = hashlib.sha256(b"".join(block.result() for block in self._blocks))
-        found.update(hashlib.sha256(self._shapes).digest())
-        return found.hexdigest()
+        digest = hashlib.sha256(b"".join(block.result() for block in self._blocks))
+        digest.update(hashlib.sha256(self._shapes).digest())
+        return digest.hexdigest()
 
 
 @dataclass(slots=True)
@@ -138,8 +138,8 @@ class RunningDigests:
 
     def result(self, layers: Iterable[str]) -> Digests:
         """Return the digests of everything. layers: all of them, those without a sample included."""
-        found = {name: self.layers.get(name, LayerDigest()).hexdigest() for name in layers}
-        return Digests(self.ids.hexdigest(), found)
+        layer_digests = {name: self.layers.get(name, LayerDigest()).hexdigest() for name in layers}
+        return Digests(self.ids.hexdigest(), layer_digests)
 
 
 def digest_of(array: LayerArray) -> str:

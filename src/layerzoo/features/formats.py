@@ -60,8 +60,8 @@ def format_of(path: Path) -> Format:
 
             return Format(numbers_only.refuse, numbers_only.export_npy, numbers_only.check_npy, is_complete=False)
         case suffix:
-            asked = f"no format is called '{suffix}'" if suffix else "the name has no suffix to tell the format"
-            raise UsageError(f"{path}: {asked}. Possible: {', '.join(SUFFIXES)}")
+            problem = f"no format is called '{suffix}'" if suffix else "the name has no suffix to tell the format"
+            raise UsageError(f"{path}: {problem}. Possible: {', '.join(SUFFIXES)}")
 
 
 def load(path: Path, layers: Sequence[str] | None = None) -> Features:
@@ -106,11 +106,11 @@ def _opened(path: Path) -> Iterator[StoredFeatures]:
     """
     if not path.exists() and path.suffix.lower() not in SUFFIXES:
         raise InputError(f"there is no file or folder {path}")
-    found = format_of(path)
+    file_format = format_of(path)
     if not path.is_file():
         raise InputError(f"there is no file {path}")
     try:
-        with warnings.catch_warnings(action="ignore"), found.open(path) as stored:
+        with warnings.catch_warnings(action="ignore"), file_format.open(path) as stored:
             yield stored
     except UnknownLayerError:  # asked for by the caller
         raise

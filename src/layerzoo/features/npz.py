@@ -140,7 +140,9 @@ def export(stored: ParquetFeatures, path: Path) -> None:
 
 def _ids(stored: ParquetFeatures) -> FlatArray:
     dtype = np.dtype(f"<U{max(map(len, stored.ids()), default=0) or 1}")
-    return FlatArray("id", dtype, (len(stored),), lambda: (np.array(each, dtype).tobytes() for each in stored.ids()))
+    return FlatArray(
+        "id", dtype, (len(stored),), lambda: (np.array(sample_id, dtype).tobytes() for sample_id in stored.ids())
+    )
 
 
 def _member(name: str) -> zipfile.ZipInfo:

@@ -197,10 +197,10 @@ class ParquetSink:
     def _write_anew(self, shapes: Mapping[str, Shape]) -> None:
         """Vectors turned out to differ in width: the file so far again, with columns that hold any shape."""
         self.close()
-        with scratch_path(self._path.parent) as before:
-            shutil.copyfile(self._path, before)  # a move would take along the lock that protects the file
+        with scratch_path(self._path.parent) as previous_path:
+            shutil.copyfile(self._path, previous_path)  # a move would take along the lock that protects the file
             self._open(shapes, has_intervals=self._has_intervals)
-            with ParquetFeatures(before) as stored:
+            with ParquetFeatures(previous_path) as stored:
                 for features in stored.row_groups():
                     self.write(features, shapes)
 

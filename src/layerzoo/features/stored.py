@@ -113,7 +113,7 @@ def _check_size(stored: StoredFeatures, summary: Summary, path: Path, layers: Se
     sizes = {
         name: rows * _NUMBER_BYTES * _product(shape) for name, shape in summary.shapes.items() if shape is not None
     }
-    needed = sum(sizes.get(name, 0) for name in layers)
+    required = sum(sizes.get(name, 0) for name in layers)
     claimed = sum(sizes.values())
     if (
         rows < 0
@@ -122,9 +122,9 @@ def _check_size(stored: StoredFeatures, summary: Summary, path: Path, layers: Se
     ):
         raise InputError(f"it claims {rows:,} samples of {claimed:,} bytes in all, in a file of {file_bytes:,} bytes")
     available = free_memory()
-    if available is not None and needed > available:
+    if available is not None and required > available:
         raise MemoryError(
-            f"it holds {needed:,} bytes of numbers, and {available:,} bytes of memory are available. "
+            f"it holds {required:,} bytes of numbers, and {available:,} bytes of memory are available. "
             "A table library can read it a part at a time"
         )
 
@@ -177,9 +177,9 @@ def _check_shape(layer: str, chunk: LayerArray, shape: tuple[int, ...] | None) -
         raise InputError(f"layer {layer} has samples of shape {chunk.shape[1:]}, where {shape} is declared")
 
 
-def _check_digest(layer: str, found: str, summary: Summary) -> None:
+def _check_digest(layer: str, digest: str, summary: Summary) -> None:
     """Raises: InputError where the numbers of a layer are not those that were written."""
-    if summary.digests is not None and found != summary.digests.layers[layer]:
+    if summary.digests is not None and digest != summary.digests.layers[layer]:
         raise InputError(f"the numbers of layer {layer} are damaged: their digest is not the one that was written")
 
 

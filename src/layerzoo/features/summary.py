@@ -86,7 +86,7 @@ class Summary:
             raise InputError(f"its format is {data['format']}, and this version of layerzoo reads {_FORMAT}")
         if (stated is None) != (data["format"] == _WITHOUT_DIGESTS):
             raise InputError(_DAMAGED)
-        found = data["digests"] if data["format"] == _FORMAT else None
+        digests = data["digests"] if data["format"] == _FORMAT else None
         return cls(
             shapes={str(name): _shape(shape) for name, shape in data["shapes"].items()},
             provenance=dict(data["provenance"]),
@@ -98,7 +98,7 @@ class Summary:
             start_s=tuple(map(float, data.get("start_s", ()))),
             end_s=tuple(map(float, data.get("end_s", ()))),
             times_by_layer={str(name): _times(times) for name, times in data.get("times_by_layer", {}).items()},
-            digests=None if found is None else Digests(str(found["ids"]), dict(found["layers"])),
+            digests=None if digests is None else Digests(str(digests["ids"]), dict(digests["layers"])),
         )
 
 

@@ -171,7 +171,7 @@ class FeatureWriter:
             times_s=times.times_s if any(times.times_s) else (),
             start_s=times.start_s if times.has_intervals else (),
             end_s=times.end_s if times.has_intervals else (),
-            times_by_layer={name: each for name, each in times.by_layer.items() if any(each)},
+            times_by_layer={name: layer_times for name, layer_times in times.by_layer.items() if any(layer_times)},
             digests=digests,
         )
         with self._sink.finish(summary) as collected:

@@ -66,16 +66,16 @@ class Link:
         return self.others.get(name) or url_of(self.source, name)
 
 
-def link_of(source: Source, weights: Weights, known: Mapping[str, str]) -> Link:
+def link_of(source: Source, weights: Weights, digests: Mapping[str, str]) -> Link:
     """Return the files that a declaration of weights at a link means.
 
     Args:
         source: the parsed source of the weights.
         weights: the declaration.
-        known: declared or locked digests by file name.
+        digests: declared or locked digests by file name.
     """
     prefix = "" if weights.lock else weights.sha256_prefix or ""
-    return Link(source, known, prefix, dict(weights.files), weights.lock)
+    return Link(source, digests, prefix, dict(weights.files), weights.lock)
 
 
 def take(link: Link, *, model: str | None, is_partial: bool, progress: FileProgress | None) -> Files:
@@ -127,20 +127,20 @@ def _complete(part: PartialFile, digest: str, model: str) -> None:
         model: the id of the model, for messages.
     """
     path = part.complete()
-    found = sha256_of(path)
-    if not agrees(found, part.about.digest):
+    actual = sha256_of(path)
+    if not agrees(actual, part.about.digest):
         part.forget()
         advice = (
             f"It was changed on this machine after it came from {part.about.source}, and was removed. Next: try again"
         )
-        raise DigestError(path, declared=part.about.digest, found=found, advice=advice)
-    if not agrees(found, digest):
+        raise DigestError(path, declared=part.about.digest, found=actual, advice=advice)
+    if not agrees(actual, digest):
         part.forget()
         advice = (
             f"It came from {part.about.source}, and was removed. Next: try again; or, if the change is intended: "
             f"zoo lock --update {model}"
         )
-        raise DigestError(path, declared=digest, found=found, advice=advice)
+        raise DigestError(path, declared=digest, found=actual, advice=advice)
 
 
 def url_of(source: Source, name: str) -> str:
