@@ -135,9 +135,9 @@ def _of_memory(source: tuple[Any, ...], mix: Mix) -> Track:
         raise UnusableError(f"samples of shape {samples.shape}: audio is (time,) or (time, channel)")
     scaled = _scaled(samples)
     mixed = mix(scaled[:, None] if scaled.ndim == 1 else scaled)
-    kept = [(int(rate), mixed)]
+    blocks = [(int(rate), mixed)]
     segment = Segment(int(rate), len(mixed), bool(np.isfinite(mixed).all()))
-    return Track(lambda: iter(kept), [segment], kept)
+    return Track(lambda: iter(blocks), [segment], blocks)
 
 
 def _is_rate(value: object) -> bool:

@@ -94,11 +94,11 @@ class Track:
         return sum(segment.length / segment.sample_rate_hz for segment in self.segments)
 
 
-def track_of(again: Callable[[], Iterator[Block]]) -> Track:
+def track_of(decode: Callable[[], Iterator[Block]]) -> Track:
     """Decode to the end, and keep the samples while they are few. Raises: what the decoder raises."""
-    track, most = Track(again), limits().kept_samples
+    track, most = Track(decode), limits().kept_samples
     held, held_samples = 0, 0  # blocks are joined to large ones: a frame of a file has some hundred samples
-    for rate, block in again():
+    for rate, block in decode():
         progress.beat()
         if not track.segments or track.segments[-1].sample_rate_hz != rate:
             track.segments.append(Segment(rate))
@@ -111,7 +111,7 @@ def track_of(again: Callable[[], Iterator[Block]]) -> Track:
         track.kept.append((rate, block))
         held, held_samples = held + 1, held_samples + len(block)
         if held_samples >= BLOCK_SAMPLES:
-            track.kept[-held:] = [(rate, np.concatenate([each for _, each in track.kept[-held:]]))]
+            track.kept[-held:] = [(rate, np.concatenate([part for _, part in track.kept[-held:]]))]
             held, held_samples = 0, 0
         if track.length * (block[:1].size or 1) > most:
             track.kept = None
@@ -120,15 +120,15 @@ def track_of(again: Callable[[], Iterator[Block]]) -> Track:
 
 def _few_kept(tracks: Iterable[Track]) -> list[Track]:
     """Tracks, with their samples while these are few."""
-    found: list[Track] = []
+    collected: list[Track] = []
     length = 0
     for track in tracks:
-        found.append(track)
+        collected.append(track)
         length += track.length
         if length > limits().kept_samples:
-            for each in found:
-                each.kept = None
-    return found
+            for earlier in collected:
+                earlier.kept = None
+    return collected
 
 
 Mix = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -325,8 +325,8 @@ def _channels(frame: Any) -> NDArray[np.float32]:
 def _numbers_of(frame: Any) -> NDArray[Any]:
     """Return the numbers of a frame as FFmpeg has them: (channel, time) if planar, else (1, time * channel)."""
     if frame.format.name.removesuffix("p") != "s64":
-        found: NDArray[Any] = frame.to_ndarray()
-        return found
+        array: NDArray[Any] = frame.to_ndarray()
+        return array
     count = frame.samples if frame.format.is_planar else frame.samples * frame.layout.nb_channels
     return np.stack([np.frombuffer(plane, np.int64)[:count] for plane in frame.planes])  # PyAV has no arrays of them
 

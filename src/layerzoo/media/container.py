@@ -229,9 +229,9 @@ class _Section(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        wanted = min(len(buffer), max(0, self._length - self._at))
+        count = min(len(buffer), max(0, self._length - self._at))
         self._file.seek(self._start + self._at)
-        data = self._file.read(wanted)
+        data = self._file.read(count)
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
@@ -280,8 +280,8 @@ def _xing(file: BinaryIO) -> _Xing | None:
         return None
     is_mpeg_1, is_mono = bool(data[1] & 8), data[3] >> 6 == 3
     at = 4 + ((17 if is_mono else 32) if is_mpeg_1 else (9 if is_mono else 17))
-    found = data[at : at + 4] in (b"Xing", b"Info")
-    return _Xing(start + len(padded) - len(data), data, at) if found else None
+    has_tag = data[at : at + 4] in (b"Xing", b"Info")
+    return _Xing(start + len(padded) - len(data), data, at) if has_tag else None
 
 
 def _xing_end(file: BinaryIO) -> int:

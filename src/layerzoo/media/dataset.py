@@ -19,9 +19,9 @@ def is_tensor(value: object) -> bool:
 
 def to_numpy(tensor: Any) -> NDArray[Any]:
     """Return the values of a tensor on any device; of a type without a counterpart in numpy (bfloat16), as float32."""
-    plain = tensor.detach().cpu()
-    is_known = hasattr(np, str(plain.dtype).removeprefix("torch."))
-    array: NDArray[Any] = (plain if is_known or not plain.is_floating_point() else plain.float()).numpy()
+    cpu_tensor = tensor.detach().cpu()
+    is_known = hasattr(np, str(cpu_tensor.dtype).removeprefix("torch."))
+    array: NDArray[Any] = (cpu_tensor if is_known or not cpu_tensor.is_floating_point() else cpu_tensor.float()).numpy()
     return array
 
 

@@ -32,7 +32,7 @@ from layerzoo.media.limits import Limits, is_set, limits, usable_cores, variable
 from layerzoo.media.operations import Part
 from layerzoo.media.plugin_formats import with_decoder
 from layerzoo.media.sample import UnusableError, name_of
-from layerzoo.media.source import Encoded, is_encoded, whole
+from layerzoo.media.source import Encoded, encoded_bytes, is_encoded
 from layerzoo.stopping import signals_blocked
 
 __all__ = ["IN_PROCESS", "Decoder", "InProcess", "Workers"]
@@ -109,7 +109,7 @@ class Workers:
         if all_cores and not is_set("processes"):
             self._limits = replace(self._limits, processes=usable_cores())
         self._turns = _Turns()
-        self._asked = 0
+        self._requests = 0
         self._readings: set[_Reading] = set()
         self._lock = threading.Lock()
 
@@ -133,7 +133,7 @@ class Workers:
             reading.kill()
 
     def want_more(self) -> None:
-        if self._asked > _FEW:
+        if self._requests > _FEW:
             self._turns.allow(max(1, self._limits.processes))
 
     def result(self, operation: str, source: Any, options: Mapping[str, Any], assemble: Assemble[Result]) -> Result:
@@ -142,14 +142,14 @@ class Workers:
         options = with_decoder(operation, source, options)
         if not self._limits.processes or _Pool.refusal is not None:
             return assemble(operations.run(operation, source, options))
-        self._asked += 1
-        named = self._handed_over(source)
+        self._requests += 1
+        handed_over = self._handed_over(source)
         try:
-            with self._turns.taken():
+            with self._turns.hold():
                 with contextlib.suppress(_AgainError), self._turns.shared():
-                    return self._once(operation, named, options, assemble, self._first_try_bytes)
+                    return self._once(operation, handed_over, options, assemble, self._first_try_bytes)
                 with self._turns.alone():
-                    return self._once(operation, named, options, assemble, self._limits.memory_bytes)
+                    return self._once(operation, handed_over, options, assemble, self._limits.memory_bytes)
         except _NotStartedError:
             return assemble(operations.run(operation, source, options))
 
@@ -221,7 +221,7 @@ class Workers:
         if isinstance(source, str | os.PathLike):
             return source
         try:
-            return whole(source)
+            return encoded_bytes(source)
         except UnusableError as refusal:
             raise SampleError(name_of(source), str(refusal)) from refusal.__cause__
 
@@ -244,7 +244,7 @@ class _Turns:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._most = 1
-        self._taken = 0
+        self._held = 0
         self._shared = 0
         self._waiting_alone = 0
         self._is_alone = False
@@ -267,16 +267,16 @@ class _Turns:
             raise CancelledError
 
     @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
+    def hold(self) -> Iterator[None]:
         """Hold one of the turns."""
         with self._changed:
-            self._wait(lambda: self._taken < self._most)
-            self._taken += 1
+            self._wait(lambda: self._held < self._most)
+            self._held += 1
         try:
             yield
         finally:
             with self._changed:
-                self._taken -= 1
+                self._held -= 1
                 self._changed.notify_all()
 
     @contextlib.contextmanager

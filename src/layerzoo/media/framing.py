@@ -73,12 +73,12 @@ def _read(pipe: int, count: int, seconds: float | None) -> bytearray:
         if seconds is not None and not waiting.poll(max(1, round(1000 * seconds))):
             raise StalledError
         try:
-            read = os.readv(pipe, [view])
+            received = os.readv(pipe, [view])
         except OSError as error:
             raise DisconnectedError(str(error)) from error
-        if not read:
+        if not received:
             raise DisconnectedError("the end of the pipe")
-        view = view[read:]
+        view = view[received:]
     return data
 
 
@@ -131,10 +131,10 @@ def _image(size: Sequence[int], rows: int, following: Any) -> Any:
     from PIL import Image
 
     width, height = size
-    whole = None if rows >= height else Image.new("RGB", (width, height))
+    image = None if rows >= height else Image.new("RGB", (width, height))
     for top in range(0, height, rows):
         band = Image.frombytes("RGB", (width, min(rows, height - top)), bytes(following()))
-        if whole is None:
+        if image is None:
             return band
-        whole.paste(band, (0, top))
-    return whole
+        image.paste(band, (0, top))
+    return image

@@ -92,10 +92,10 @@ def limits() -> Limits:
 
 
 @lru_cache(maxsize=16)
-def _changed(*written: str | None) -> Mapping[str, Any]:
+def _changed(*values: str | None) -> Mapping[str, Any]:
     """Return the limits that the values of the variables of ENVIRONMENT change. Limits are read for each sample."""
     changed: dict[str, Any] = {}
-    for (variable, (name, meaning)), value in zip(ENVIRONMENT.items(), written, strict=True):
+    for (variable, (name, meaning)), value in zip(ENVIRONMENT.items(), values, strict=True):
         if value:
             changed[name] = _READ[name](_number(variable, value, meaning))
     if "seconds" in changed:
@@ -134,13 +134,13 @@ def free_unused() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _number(variable: str, written: str, meaning: str) -> float:
+def _number(variable: str, text: str, meaning: str) -> float:
     try:
-        number = float(written)
+        number = float(text)
     except ValueError:
         number = -1
     if not (math.isfinite(number) and (number > 0 or (variable == "LAYERZOO_DECODE_PROCESSES" and number == 0))):
-        raise UsageError(f"{variable}={written!r} is not a number of {meaning}")
+        raise UsageError(f"{variable}={text!r} is not a number of {meaning}")
     return number
 
 

@@ -21,7 +21,7 @@ from layerzoo.frame_sampling import FrameSampling
 from layerzoo.media.limits import limits, variable_of
 from layerzoo.media.plugin_formats import decoded_by_plugin
 from layerzoo.media.sample import UnusableError, failing_as, name_of
-from layerzoo.media.source import is_encoded, whole
+from layerzoo.media.source import encoded_bytes, is_encoded
 from layerzoo.spec import ImagePreprocess
 
 
@@ -108,14 +108,16 @@ def _image_module() -> ModuleType:
 def _in_memory(source: Any) -> Any:
     """Return the bytes of an open file, so that they can be read twice."""
     with failing_as(name_of(source)):
-        return whole(source)
+        return encoded_bytes(source)
 
 
 def _declared(values: ImagePreprocess | Mapping[str, Any]) -> ImagePreprocess:
     if isinstance(values, ImagePreprocess):
         return values
-    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return ImagePreprocess(**given)
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return ImagePreprocess(**fields)
 
 
 def _video(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
@@ -159,11 +161,11 @@ def _texts(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
         for cell in cells(Path(source), options.get("column")):
             batch.add(cell)
             if batch.is_full:
-                yield batch.taken()
+                yield batch.take()
     except UnusableError:
-        yield batch.taken()
+        yield batch.take()
         raise
-    yield batch.taken()
+    yield batch.take()
 
 
 class _Cells:
@@ -187,7 +189,7 @@ class _Cells:
     def is_full(self) -> bool:
         return len(self._lengths) == 1000 or self._size > 1 << 20
 
-    def taken(self) -> Part:
+    def take(self) -> Part:
         """Return all of them as a part; none are left."""
         part = Part({"lengths": self._lengths}, b"".join(self._texts))
         self._texts, self._lengths, self._size = [], [], 0

@@ -58,27 +58,27 @@ class Prompt(NamedTuple):
     excluded_tokens: int | None = None
 
 
-def choose_prompt(asked: str | None, tokenizer: Tokenizer, *, model: str, max_tokens: int) -> Prompt:
+def choose_prompt(prompt: str | None, tokenizer: Tokenizer, *, model: str, max_tokens: int) -> Prompt:
     """Return the prompt that is asked for.
 
     Args:
-        asked: the name of one of the model's prompts, or the text of any other; None: the model's default.
+        prompt: the name of one of the model's prompts, or the text of any other; None: the model's default.
         tokenizer: of the model.
         model: its id, for the message.
         max_tokens: where its texts are truncated.
     Raises: UsageError for a single word that is not the name of a prompt, where the model has prompts.
     """
-    known = tokenizer.prompts if isinstance(tokenizer, KnowsPrompts) else None
-    if asked is not None and not isinstance(asked, str):
-        raise UsageError(f"prompt={asked!r} is neither the name of a prompt nor a text")
-    if known is None:
-        return Prompt(asked or "")
-    text = known.default if asked is None else known.texts.get(asked, asked)
-    if asked and asked not in known.texts and any(known.texts.values()) and _NAME.fullmatch(asked):
-        close = nearest(asked, list(known.texts))
+    prompts = tokenizer.prompts if isinstance(tokenizer, KnowsPrompts) else None
+    if prompt is not None and not isinstance(prompt, str):
+        raise UsageError(f"prompt={prompt!r} is neither the name of a prompt nor a text")
+    if prompts is None:
+        return Prompt(prompt or "")
+    text = prompts.default if prompt is None else prompts.texts.get(prompt, prompt)
+    if prompt and prompt not in prompts.texts and any(prompts.texts.values()) and _NAME.fullmatch(prompt):
+        close = nearest(prompt, list(prompts.texts))
         hint = nearest_hint(close)
         raise UsageError(
-            f"{model} has no prompt named '{asked}'. {hint}All: {', '.join(known.texts)}. "
-            f"To give a prompt of one word as text, end it with the space before the text: '{asked} '"
+            f"{model} has no prompt named '{prompt}'. {hint}All: {', '.join(prompts.texts)}. "
+            f"To give a prompt of one word as text, end it with the space before the text: '{prompt} '"
         )
-    return Prompt(text, known.length(text, max_tokens) if text and not known.is_pooled else None)
+    return Prompt(text, prompts.length(text, max_tokens) if text and not prompts.is_pooled else None)

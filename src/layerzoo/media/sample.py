@@ -40,8 +40,8 @@ def failing_as(id: str) -> Iterator[None]:
 
 def shown(path: str | os.PathLike[str]) -> str:
     """Return a path as an id: with forward slashes, and valid Unicode whatever bytes the file system holds."""
-    named = os.fspath(path).replace(os.sep, "/")
-    return named.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = os.fspath(path).replace(os.sep, "/")
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def name_of(source: object) -> str:

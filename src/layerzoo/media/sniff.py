@@ -124,8 +124,8 @@ def looks_like(file: BinaryIO) -> str:
     file.seek(0)
     head = file.read(_OTHER_BYTES)
     file.seek(0)
-    other = next((noun for signature, noun in _OTHER_FORMATS.items() if head.startswith(signature)), None)
-    return f"looks like {other}" if other else "its content is of no kind that is known here"
+    other_format = next((noun for signature, noun in _OTHER_FORMATS.items() if head.startswith(signature)), None)
+    return f"looks like {other_format}" if other_format else "its content is of no kind that is known here"
 
 
 _OTHER_BYTES = 16

@@ -140,9 +140,9 @@ def _cells_of_array(column: Any) -> Iterator[Cell]:
             position = index.as_py()
             yield _text_or_refusal(None if position is None else texts[position].as_py())
         return
-    plain = column if dictionary is None else column.dictionary_decode()
-    for start in range(0, len(plain), 64):
-        part = plain.slice(start, 64)
+    decoded = column if dictionary is None else column.dictionary_decode()
+    for start in range(0, len(decoded), 64):
+        part = decoded.slice(start, 64)
         for value in part.cast(pa.large_string()).cast(pa.large_binary()).to_pylist():
             yield _text_or_refusal(value)
 
@@ -157,9 +157,9 @@ def chosen_column(column: str | None, columns: Sequence[str], texts: Sequence[st
         return DEFAULT_COLUMN
     if len(texts) == 1:
         return texts[0]
-    found = f"{len(texts)} columns of text" if texts else "no column of text"
+    problem = f"{len(texts)} columns of text" if texts else "no column of text"
     raise UnusableError(
-        f"{found} and none called '{DEFAULT_COLUMN}': say which (column=, --column). Columns: {listed(columns)}"
+        f"{problem} and none called '{DEFAULT_COLUMN}': say which (column=, --column). Columns: {listed(columns)}"
     )
 
 
@@ -205,20 +205,20 @@ class _CsvLines(Iterator[str]):
 
 
 def _check_delimiter(header: Sequence[str], delimiter: str) -> None:
-    if len(header) == 1 and (other := next((mark for mark in ",;\t|" if mark in header[0]), None)):
-        raise UnusableError(f"its columns are separated by {other!r}: separate them with {delimiter!r}")
+    if len(header) == 1 and (actual := next((mark for mark in ",;\t|" if mark in header[0]), None)):
+        raise UnusableError(f"its columns are separated by {actual!r}: separate them with {delimiter!r}")
 
 
 def _columns_of_text(header: Sequence[str], rows: Iterator[list[str]]) -> list[str]:
     """Return the columns that may hold texts: all but those that hold numbers throughout the first rows."""
     numbers: set[int] = set()
-    others: set[int] = set()
+    texts: set[int] = set()
     with suppress(csv.Error):  # found again, and reported, where the rows are read
         for row in islice(rows, 1, 1 + INSPECTED_ROWS):
             for i, cell in enumerate(row):
                 if cell:
-                    (numbers if _is_number(cell) else others).add(i)
-    return [name for i, name in enumerate(header) if i not in numbers - others]
+                    (numbers if _is_number(cell) else texts).add(i)
+    return [name for i, name in enumerate(header) if i not in numbers - texts]
 
 
 def _is_number(cell: str) -> bool:

@@ -206,14 +206,14 @@ def tokenise(text: str, tokenizer: Tokenizer, max_tokens: int, *, overlap: int |
     """
     before, after = len(tokenizer.prefix), len(tokenizer.suffix)
     room = room_for(tokenizer, max_tokens, overlap or 0)
-    whole = _whole(text, tokenizer)
-    token_ids = whole[tokenizer.arguments.ids]
+    all_tokens = _untruncated(text, tokenizer)
+    token_ids = all_tokens[tokenizer.arguments.ids]
     content = token_ids[before : len(token_ids) - after]
     if not content:
         raise EmptySampleError("text", "no tokens: the tokenizer makes nothing of it")
 
     def chunk(start: int, span: tuple[int, int] | None = None) -> Chunk:
-        cut = {name: _cut(values, before, after, start, start + room) for name, values in whole.items()}
+        cut = {name: _cut(values, before, after, start, start + room) for name, values in all_tokens.items()}
         ids = cut.pop(tokenizer.arguments.ids)
         return Chunk(ids, span or (0, len(ids)), (before, after), MappingProxyType(cut))
 
@@ -236,7 +236,7 @@ def tokenise(text: str, tokenizer: Tokenizer, max_tokens: int, *, overlap: int |
     return Tokens(chunks, total=len(content), unknown=_unknown(tokenizer, content), left_out=0)
 
 
-def _whole(text: str, tokenizer: Tokenizer) -> Mapping[str, list[int]]:
+def _untruncated(text: str, tokenizer: Tokenizer) -> Mapping[str, list[int]]:
     """Every tensor of a text that is not truncated, including special tokens, by the name of its argument."""
     if not gives_tensors(tokenizer):
         return {tokenizer.arguments.ids: [*tokenizer.prefix, *encode(text, tokenizer), *tokenizer.suffix]}
@@ -328,8 +328,8 @@ def _segments(text: str, tokenizer: Tokenizer) -> Iterator[str]:
     while (seam := _seam(text, start, tokenizer)) is not None:
         yield text[start:seam]
         start = seam
-    rest = len(text) - start
-    if rest > SEGMENT and rest > (most := limits().unbroken_characters):
+    remaining = len(text) - start
+    if remaining > SEGMENT and remaining > (most := limits().unbroken_characters):
         raise SampleError(
             "text",
             f"more than {most:,} characters without a space or a punctuation mark, which is the limit. Next: split it",
@@ -340,10 +340,10 @@ def _segments(text: str, tokenizer: Tokenizer) -> Iterator[str]:
 def _seam(text: str, start: int, tokenizer: Tokenizer) -> int | None:
     """Return a position to split a text at, at least a segment after ``start``; None if there is none."""
     for begin in range(start + SEGMENT, len(text) - SEGMENT, SEGMENT):
-        for found in islice(_SEAM.finditer(text, begin, begin + SEGMENT), _SEAMS_TRIED):
-            left, right = _around(text, found.start())
+        for match in islice(_SEAM.finditer(text, begin, begin + SEGMENT), _SEAMS_TRIED):
+            left, right = _around(text, match.start())
             if [*tokenizer.encode(left), *tokenizer.encode(right)] == list(tokenizer.encode(left + right)):
-                return found.start()
+                return match.start()
     return None
 
 

@@ -37,8 +37,8 @@ def overlapping_windows(
         while first + length - (start + window_samples) >= least:
             yield samples[start - first : start - first + window_samples].copy()
             start += hop_samples
-        kept = min(start - first, length)
-        held, length, first = [samples[kept:].copy()], length - kept, first + kept
+        cut = min(start - first, length)
+        held, length, first = [samples[cut:].copy()], length - cut, first + cut
     samples, end = joined(held), first + length
     while start < end and (start == 0 or end - start >= least):
         stop = start + window_samples if end - (start + window_samples) >= least else end

@@ -78,14 +78,14 @@ class Tracer:
     @property
     def trace(self) -> Trace:
         """The trace of the whole network."""
-        return self.whole().trace
+        return self.full_trace().trace
 
     @property
     def flops(self) -> int:
         """FLOPs of the whole network for one sample."""
         return self.trace.flops_until(_END)
 
-    def whole(self) -> ModeTrace:
+    def full_trace(self) -> ModeTrace:
         """Trace the network to its end, if that was not done yet. Raises: TraceError."""
         if self.latest is None or not self.latest.trace.is_whole:
             return self._update(())
@@ -123,7 +123,7 @@ class Tracer:
         larger = None
         for candidate in dict.fromkeys((self.spec, _resized(self.spec, enlargement))):
             try:
-                larger = _trace_in(self.whole().mode, candidate, self.hooks, self.files, example)
+                larger = _trace_in(self.full_trace().mode, candidate, self.hooks, self.files, example)
             except LayerzooError:
                 continue  # the network does not take this size
             if _output_shapes(larger) != _output_shapes(self.trace):

@@ -46,7 +46,7 @@ def verify_declaration(tracer: Tracer, declared: ModelSpec, elsewhere: Sequence[
 
 def costs_much(tracer: Tracer) -> bool:
     """Return whether a network takes too long to be run at further input sizes."""
-    return tracer.whole().mode == "real" and tracer.flops > _LARGE_FLOPS
+    return tracer.full_trace().mode == "real" and tracer.flops > _LARGE_FLOPS
 
 
 def layer_evidence(tracer: Tracer, layer: Layer, *, is_costly: bool) -> LayerEvidence | None:

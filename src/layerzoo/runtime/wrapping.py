@@ -394,7 +394,7 @@ def _traced(
     """Return the preprocessing of a module, and its tracer after the first trace. Raises: UsageError, TraceError."""
     complete, prepared = _prepared(spec, preprocess, example, hooks.network)
     tracer = _ModuleTracer(complete, Files(), hooks, prepared)
-    tracer.whole()
+    tracer.full_trace()
     return prepared, tracer
 
 
