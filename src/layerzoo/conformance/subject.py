@@ -128,7 +128,7 @@ class ModelSubject:
         self.downloads = downloads
         self.inputs = inputs
         """The samples of the caller; None for those that are made here."""
-        self.kept: dict[str, Any] = {}
+        self.cached: dict[str, Any] = {}
         """What checks of one tier share."""
         self.results: dict[tuple[str, str | None], Result] = {}
         """The results of checks that ran already, by code and the reason for which a failure is expected."""
@@ -137,7 +137,7 @@ class ModelSubject:
 
     def release(self) -> None:
         """Free its networks and activations. They are made again when needed."""
-        self.kept.clear()
+        self.cached.clear()
         for name, member in vars(type(self)).items():
             if isinstance(member, cached_property):
                 vars(self).pop(name, None)

@@ -225,12 +225,12 @@ def _files(subject: ModelSubject) -> Files:
     weights = subject.spec.weights
     if weights is None:
         raise Skip("it declares no weights")
-    if "weights" not in subject.kept:
+    if "weights" not in subject.cached:
         try:
-            subject.kept["weights"] = resolve(weights, model=subject.spec.id)
+            subject.cached["weights"] = resolve(weights, model=subject.spec.id)
         except LayerzooError as error:
-            subject.kept["weights"] = error
-    files = subject.kept["weights"]
+            subject.cached["weights"] = error
+    files = subject.cached["weights"]
     if isinstance(files, Files):
         return files
     is_local = weights.source.startswith(_LOCAL)
@@ -241,7 +241,7 @@ def _files(subject: ModelSubject) -> Files:
 
 def _checkpoint(subject: ModelSubject) -> tuple[Checkpoint, nn.Module]:
     """Return the checkpoint by the names of the network, and the network. Raises: Skip where it is not available."""
-    if "checkpoint" not in subject.kept:
+    if "checkpoint" not in subject.cached:
         try:
             files = _files(subject)
         except LayerzooError as error:
@@ -253,8 +253,8 @@ def _checkpoint(subject: ModelSubject) -> tuple[Checkpoint, nn.Module]:
             spec, files, hooks, content, own=saved_tensors(network), renames=has_loading_logic(network),
             needed=[[name] for name in checkpointed_tensors(network)],
         )  # fmt: skip
-        subject.kept["checkpoint"] = (checkpoint, network)
-    cached: tuple[Checkpoint, nn.Module] = subject.kept["checkpoint"]
+        subject.cached["checkpoint"] = (checkpoint, network)
+    cached: tuple[Checkpoint, nn.Module] = subject.cached["checkpoint"]
     return cached
 
 

@@ -72,18 +72,18 @@ Block = tuple[int, NDArray[np.float32]]
 
 @dataclass(slots=True)
 class Track:
-    """What one pass of a decoder over a file, or over a part of it, gives.
+    """The result of one pass of a decoder over a file, or over a part of it.
 
-    again: repeats the pass, and yields its blocks. kept: the blocks; None where there are too many to keep them.
+    decode: repeats the pass, and yields its blocks. kept: the blocks; None where there are too many to keep them.
     """
 
-    again: Callable[[], Iterator[Block]]
+    decode: Callable[[], Iterator[Block]]
     segments: list[Segment] = field(default_factory=list)
     kept: list[Block] | None = field(default_factory=list)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the decoded samples, in order."""
-        return self.again() if self.kept is None else iter(self.kept)
+        return self.decode() if self.kept is None else iter(self.kept)
 
     @property
     def length(self) -> int:

@@ -145,13 +145,13 @@ class Chunk(NamedTuple):
         span: the positions whose features belong to this chunk. The others are tokens of a neighbouring chunk, and
             special tokens that are not at an end of the text.
         special: the number of special tokens before and after the tokens of the text.
-        others: further inputs of the network for the same positions, by the name of the argument.
+        extra_inputs: further inputs of the network for the same positions, by the name of the argument.
     """
 
     ids: list[int]
     span: tuple[int, int]
     special: tuple[int, int] = (0, 0)
-    others: Mapping[str, Sequence[int]] = MappingProxyType({})
+    extra_inputs: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
 class Tokens(NamedTuple):

@@ -58,7 +58,7 @@ class Backbone:
     _changes: TensorChanges = field(repr=False)
     """Of the tensors, since the network was loaded."""
     _resolved: ResolvedModel = field(repr=False)
-    _others: tuple[torch.device, ...] = ()
+    _replica_devices: tuple[torch.device, ...] = ()
     """The further devices on which :func:`extract` runs replicas of the network."""
 
     @property
@@ -84,7 +84,7 @@ class Backbone:
         >>> layerzoo.load("toy/next-word", device=["cpu", "cpu"]).devices
         (device(type='cpu'), device(type='cpu'))
         """
-        return (self.device, *self._others)
+        return (self.device, *self._replica_devices)
 
     @property
     def provenance(self) -> Mapping[str, Any]:

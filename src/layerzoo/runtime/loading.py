@@ -305,7 +305,7 @@ def _load(resolved: ResolvedModel, request: _LoadRequest, zoo: Registry) -> Back
         _loaded=provenance(
             resolved,
             cut,
-            loaded.read,
+            loaded.statistics,
             numerics,
             zoo,
             weights=request.weights,
@@ -315,7 +315,7 @@ def _load(resolved: ResolvedModel, request: _LoadRequest, zoo: Registry) -> Back
         _network=CutNetwork(network, cut, loaded.dtype, is_cast=is_cast).eval(),
         _changes=TensorChanges(network),
         _resolved=resolved,
-        _others=request.devices[1:],
+        _replica_devices=request.devices[1:],
     )
 
 
@@ -323,11 +323,11 @@ def _load(resolved: ResolvedModel, request: _LoadRequest, zoo: Registry) -> Back
 class _LoadedNetwork:
     """A network with its weights.
 
-    read: how much of the checkpoint was read. dtype: the dtype to compute in. library: the library's default dtype.
+    statistics: the tensors and bytes that were read. dtype: the dtype to compute in. library: the library's default dtype.
     """
 
     network: torch.nn.Module
-    read: Loaded
+    statistics: Loaded
     dtype: torch.dtype
     library: torch.dtype
 

@@ -99,7 +99,7 @@ class _SafetensorsFile:
     name: str
     path: Path
     entries: Mapping[str, TensorEntry]
-    rest: PartialFile | None = None
+    partial: PartialFile | None = None
     """The source of the bytes that are not on disk."""
     digests: Mapping[str, str] | None = None
     """The sha256 of each tensor, in a file that layerzoo wrote."""
@@ -146,7 +146,7 @@ class Safetensors:
     @property
     def is_on_disk(self) -> bool:
         """Whether no part of the files is on a server."""
-        return all(part.rest is None for part in self.homes.values())
+        return all(part.partial is None for part in self.homes.values())
 
     def meta(self) -> dict[str, Tensor]:
         return {
@@ -156,8 +156,8 @@ class Safetensors:
 
     def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
         for part, held in self._by_part(names):
-            if part.rest is not None:
-                part.rest.ensure(_spans(part, held), of_file(progress, part.name))
+            if part.partial is not None:
+                part.partial.ensure(_spans(part, held), of_file(progress, part.name))
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         requested = list(names)
@@ -363,8 +363,8 @@ def _opened(part: _SafetensorsFile, names: Iterable[str]) -> Iterator[io.FileIO]
             yield file
     except FileNotFoundError as error:
         raise WeightsError(f"{part.path} was moved or removed while it was being read. Next: try again") from error
-    if part.rest is not None:
-        part.rest.require(_spans(part, names))
+    if part.partial is not None:
+        part.partial.require(_spans(part, names))
 
 
 def _spans(part: _SafetensorsFile, names: Iterable[str]) -> list[Span]:

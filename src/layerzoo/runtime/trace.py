@@ -159,7 +159,7 @@ class Trace:
 
         The work of an operation is a constant plus a multiple of the batch size.
 
-        other_trace: of the same network and input size. A trace with other operations changes nothing.
+        other: of the same network and input size. A trace with other operations changes nothing.
         """
         if [step for step, _ in other.flops] != [step for step, _ in self.flops] or other.batch_size == self.batch_size:
             return self

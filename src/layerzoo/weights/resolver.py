@@ -113,7 +113,7 @@ def _from_web(link: web.Link, request: _Resolution) -> Files:
     """
     if request.extent == "nothing":
         return Files()
-    unlocked = [name for name in (link.name, *link.others) if name not in link.sha256]
+    unlocked = [name for name in (link.name, *link.other_links) if name not in link.sha256]
     if link.lock and not request.pins and unlocked:
         command = "lock --update" if link.sha256 else "pull"  # pull leaves the entry of a locked model as it is
         raise UnsafeWeightsError(

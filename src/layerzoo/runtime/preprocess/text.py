@@ -88,7 +88,9 @@ class TextPreprocessor(Preprocessor):
         tokens = text.tokenise(checked, self._tokenizer, self.declared.max_tokens, overlap=self.overlap)
         is_whole = len(tokens.chunks) == 1
         rows = [
-            self._row(chunk.ids, None if is_whole else chunk.span, special=chunk.special, others=chunk.others)
+            self._row(
+                chunk.ids, None if is_whole else chunk.span, special=chunk.special, extra_inputs=chunk.extra_inputs
+            )
             for chunk in tokens.chunks
         ]
         return Prepared(_without_prompt(rows, self.prompt, self._arguments), text.counts(checked, tokens))
@@ -112,9 +114,9 @@ class TextPreprocessor(Preprocessor):
         span: tuple[int, int] | None = None,
         *,
         special: tuple[int, int] = (0, 0),
-        others: Mapping[str, Sequence[int]] = _NOTHING,
+        extra_inputs: Mapping[str, Sequence[int]] = _NOTHING,
     ) -> InputRow:
-        row = token_row(ids, span, special=special, others=others, arguments=self._arguments)
+        row = token_row(ids, span, special=special, extra_inputs=extra_inputs, arguments=self._arguments)
         return self._padded(row) if self.declared.batching == "exact" else row
 
     def _padded(self, row: InputRow) -> InputRow:
@@ -168,8 +170,8 @@ class TextPreprocessor(Preprocessor):
         length = min(EXAMPLE_TOKENS, self.declared.max_tokens // 2) * (2 if enlargement else 1)
         ids = [*self._tokenizer.prefix, *self._tokenizer.suffix] or [self._tokenizer.pad]
         own_names = (self._arguments.ids, self._arguments.mask)
-        others = {name: [0] * length for name in self._pads if name not in own_names}
-        row = token_row((ids * length)[:length], others=others, arguments=self._arguments)
+        extra_inputs = {name: [0] * length for name in self._pads if name not in own_names}
+        row = token_row((ids * length)[:length], extra_inputs=extra_inputs, arguments=self._arguments)
         return self.collate([row] * count)
 
 
@@ -189,7 +191,7 @@ def token_row(
     span: tuple[int, int] | None = None,
     *,
     special: tuple[int, int] = (0, 0),
-    others: Mapping[str, Sequence[int]] = _NOTHING,
+    extra_inputs: Mapping[str, Sequence[int]] = _NOTHING,
     arguments: text.TextArguments,
 ) -> InputRow:
     """Make a row of tokens.
@@ -198,11 +200,11 @@ def token_row(
         ids: the token ids, including special tokens.
         span: the positions that are pooled; None for all.
         special: the number of special tokens before and after the tokens of the text.
-        others: other integers of each token, by the name of the network's argument.
+        extra_inputs: other integers of each token, by the name of the network's argument.
         arguments: the names of the network's arguments.
     """
     array = np.array(ids, dtype=np.int64)
-    inputs = {arguments.ids: array, **{name: np.array(values, dtype=np.int64) for name, values in others.items()}}
+    inputs = {arguments.ids: array, **{name: np.array(values, dtype=np.int64) for name, values in extra_inputs.items()}}
     if arguments.mask is not None:
         inputs[arguments.mask] = np.ones_like(array)
     return InputRow(inputs, valid=len(array), total=len(array), span=span, special=special)
