@@ -99,7 +99,8 @@ def check(code: str, subject: PluginSubject | ModelSubject, expected: str | None
 
 
 def _checked(code: str, subject: PluginSubject | ModelSubject) -> Result:
-    """Return the result of a check, whatever it raises. Of a model, checks that others need run once."""
+    """Return the result of a check; an exception is a failure of the check. Of a model, checks that others need run
+    once."""
     if code not in (_FIRST, *_UNUSABLE) or not isinstance(subject, ModelSubject):
         return _run(code, subject)
     if code not in subject.shared:
@@ -140,7 +141,8 @@ def _connection(error: OutsideRepositoryError, subject: PluginSubject | ModelSub
 
 
 def broken(code: str, subject: ModelSubject) -> str | None:
-    """Return why a check of a model cannot run: its network or its layers are not usable; None if it can."""
+    """Return the reason for which a check of a model cannot run: its network or its layers are not usable; None if it
+    can."""
     if CHECKS[code].tier == "static" or code == _FIRST:
         return None
     if subject.spec.unusable is not None:
@@ -154,12 +156,13 @@ def broken(code: str, subject: ModelSubject) -> str | None:
 
 
 def _reason(code: str) -> str:
-    """Return why checks are skipped after a failure of another one."""
+    """Return the reason for which checks are skipped after another one failed."""
     return f"{_UNUSABLE[code]}: mend {code} first"
 
 
 def _unreadable(subject: ModelSubject) -> str | None:
-    """Return why no layer of a model can be read, as a check of its declaration found; None if they can be."""
+    """Return the reason for which no layer of a model can be read, as a check of its declaration found; None if they
+    can be."""
     try:
         subject.resolved  # noqa: B018 - compares the declaration with a trace
     except LayerzooError:

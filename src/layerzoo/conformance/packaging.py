@@ -63,7 +63,7 @@ def is_packaged(project: Path, file: Path) -> bool | None:
 
 
 def _by_hatchling(project: Path, file: Path) -> bool | None:
-    """Ask hatchling, which also leaves out what .gitignore lists."""
+    """Ask hatchling, which also excludes the files that .gitignore lists."""
     try:
         from hatchling.builders.wheel import WheelBuilder
 
@@ -78,7 +78,7 @@ def _by_hatchling(project: Path, file: Path) -> bool | None:
 
 
 def _by_setuptools(project: Path, file: Path, settings: dict[str, Any]) -> bool | None:
-    """Compare with package-data, or with MANIFEST.in where the package includes what that lists."""
+    """Compare with package-data, or with MANIFEST.in where the package includes the files that it lists."""
     package = file.parent
     patterns = settings.get("package-data", {})
     listed = [*patterns.get(package.name, ()), *patterns.get("*", ())]

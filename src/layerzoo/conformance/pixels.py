@@ -104,7 +104,7 @@ class _OtherDeclaration:
 
 
 def _candidates(declared: ImagePreprocess) -> list[_OtherDeclaration]:
-    """Return the declarations that may be meant, those with the fewest changes first."""
+    """Return the candidate declarations, those with the fewest changes first."""
     hints = get_type_hints(ImagePreprocess)
     filters = [name for name in get_args(hints["resize"]) if name != "none" or declared.resize == "none"]
     crops = sorted({declared.crop, *_CROPS})

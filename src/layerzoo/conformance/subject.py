@@ -1,4 +1,5 @@
-"""What is checked: a plugin, or a model with a network of random weights. Each part is made when it is first needed."""
+"""The subjects of checks: a plugin, or a model with a network of random weights. Each part is made when it is first
+needed."""
 
 from __future__ import annotations
 
@@ -97,7 +98,7 @@ class PluginSubject:
         return displayed if line is None else f"{displayed}:{line}"
 
     def place_of(self, error: Exception) -> str | None:
-        """Return FILE:LINE of the last line of its package that an error came through; None if there is none."""
+        """Return FILE:LINE of the last line of its package in the traceback of an error; None if there is none."""
         from layerzoo.plugins.source_line import line_in
 
         line = line_in(error, [str(self.folder)]) if self.folder is not None else None
@@ -129,7 +130,7 @@ class ModelSubject:
         self.inputs = inputs
         """The samples of the caller; None for those that are made here."""
         self.cached: dict[str, Any] = {}
-        """What checks of one tier share."""
+        """Values that the checks of one tier share."""
         self.results: dict[tuple[str, str | None], Result] = {}
         """The results of checks that ran already, by code and the reason for which a failure is expected."""
         self.shared: dict[str, Result] = {}

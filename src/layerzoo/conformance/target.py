@@ -1,4 +1,4 @@
-"""Find what `zoo plugin check` is asked to check: an installed plugin, one in a folder or a wheel, or a model."""
+"""Resolve the target of `zoo plugin check`: an installed plugin, one in a folder or a wheel, or a model."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _FILES = (".whl", ".yaml", ".toml")
 _NEXT = "zoo plugin new, or the name of an installed plugin"
 _MAX_BYTES = 1_000_000
 _CATALOGUED = 3
-"""Of a generated catalogue, how many models are checked: those with the fewest parameters."""
+"""The number of models of a generated catalogue that are checked: those with the fewest parameters."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is checked.
+    """The plugins and models to check.
 
     plugins: checked as a whole. models: checked one by one. collected: the number of models of the plugins.
     """

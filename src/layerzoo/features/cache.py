@@ -1,4 +1,4 @@
-"""Keep features of samples, and what a sweep measured with them, between runs, in one SQLite database.
+"""Store features of samples, and the measurements of sweeps, between runs, in one SQLite database.
 
 Several processes may use it at once. A damaged entry counts as missing, and a damaged database is replaced by an empty
 one. When the database exceeds its limit, the entries that were not used for the longest time are removed.

@@ -38,7 +38,7 @@ class Digests:
 
 
 class IdsDigest:
-    """The digest of ids that come in parts."""
+    """The digest of ids that are added in parts."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
@@ -52,7 +52,7 @@ class IdsDigest:
 
 
 class LayerDigest:
-    """The digest of the samples of a layer that come in parts."""
+    """The digest of the samples of a layer, which are added in parts."""
 
     def __init__(self) -> None:
         self._blocks = hashlib.sha256()
@@ -125,7 +125,7 @@ class ArrayDigest:
 
 @dataclass(slots=True)
 class RunningDigests:
-    """The digests of features that come in batches."""
+    """The digests of features that are added in batches."""
 
     ids: IdsDigest = field(default_factory=IdsDigest)
     layers: dict[str, LayerDigest] = field(default_factory=dict)

@@ -42,7 +42,7 @@ INTERVAL = ("start_s", "end_s")
 _SMALLEST_NORM = 1e-12
 """The smallest divisor of a vector, so that zeros stay zeros, as in torch.nn.functional.normalize."""
 _RESERVED_NAMES = frozenset({"id", "row", "error", *INTERVAL, "layerzoo.json", "__metadata__"})
-"""What the files on disk call their own parts, so that no layer can be called so."""
+"""Names of the parts of files on disk, which no layer may have."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -626,7 +626,7 @@ def unit_vectors(array: FloatArray, axis: int) -> FloatArray:
 
 
 def _normalised(name: str, array: LayerArray, n: int) -> LayerArray:
-    """Return the array as float32; samples of one shape are stacked, whatever form they came in."""
+    """Return the array as float32; samples of one shape are stacked."""
     if name in _RESERVED_NAMES or name.startswith(SHAPE_OF):
         raise UsageError(f"a layer cannot be called {name!r}: files of features use that name for something else")
     if array.ndim == 0 or len(array) != n:
@@ -640,7 +640,7 @@ def _normalised(name: str, array: LayerArray, n: int) -> LayerArray:
 
 
 def _joined(arrays: Sequence[LayerArray]) -> LayerArray:
-    """Return the samples of several arrays in one; Features stacks what turns out to have one shape."""
+    """Return the samples of several arrays in one; Features stacks those of one shape."""
     if len({sample_shape(array) for array in arrays}) == 1:
         return np.concatenate(arrays)
     return ragged([sample for array in arrays for sample in array])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".parquet", ".npz", ".safetensors", ".csv", ".npy")
 _LONGEST_REASON = 500
 _PANIC = "PanicException"
-"""What a library written in Rust raises where it fails; it is not an Exception, and has no module to import it from."""
+"""The exception of a library written in Rust; it is not an Exception, and has no module to import it from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def load(path: Path, layers: Sequence[str] | None = None) -> Features:
 def verify(path: Path) -> bool:
     """Read all of a file, and check everything in it.
 
-    Returns: whether it has digests; without them only what its format checks was checked.
+    Returns: whether it has digests; without them, only the checks of its format were made.
     Raises: as :func:`load`.
     """
     from layerzoo.features.stored import verify
@@ -100,7 +100,8 @@ def is_of_layerzoo(path: Path) -> bool:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[StoredFeatures]:
-    """Open a file of features. Within, whatever its damage raises becomes an InputError.
+    """Open a file of features. Inside the ``with`` block, the exceptions that a damaged file causes become an
+    InputError.
 
     The libraries that read it may raise anything for a crafted file, RecursionError and MemoryError among them.
     """

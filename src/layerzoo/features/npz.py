@@ -29,7 +29,7 @@ _SUMMARY = "layerzoo.json"
 _LONGEST_HEADER_BYTES = 1 << 16
 """The longest header of an array that is read: numpy writes less than 200 bytes for few axes."""
 _UNIX = 3
-"""The system that archives say they come from, whatever it is, so that they are the same everywhere."""
+"""The operating system that archives state: a constant, so that they are the same everywhere."""
 
 
 class NpzFeatures:
@@ -96,7 +96,7 @@ class NpzFeatures:
         return self._layers.chunks(layer)
 
     def fill(self, layer: str, result: LayerArray) -> Iterator[int]:
-        """Read a layer into an array; yield how many rows are there so far."""
+        """Read a layer into an array; yield the number of rows that were read so far."""
         return self._layers.fill(layer, result)
 
     def check(self) -> None:

@@ -50,7 +50,8 @@ def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterato
 
 
 def _weights(provenance: Mapping[str, Any]) -> Any:
-    """Return what identifies the weights of a run: their digests, else their source; None where it is unknown."""
+    """Return the values that identify the weights of a run: their digests, else their source; None where it is
+    unknown."""
     weights = provenance.get("weights")
     if not isinstance(weights, Mapping):
         return weights

@@ -1,4 +1,4 @@
-"""Features as Parquet, the format of layerzoo: what any table library reads, row group by row group.
+"""Features as Parquet, the format of layerzoo, which any table library can read, row group by row group.
 
 Columns: ``id`` (string); for the windows of recordings ``start_s`` and ``end_s`` (float64, in seconds); and one per
 layer, named as the layer is:
@@ -34,7 +34,7 @@ _LARGE_ROW_GROUP_BYTES = 64 << 20
 """Larger row groups, which other programs write, are read in batches."""
 _BATCH_BYTES = 8 << 20
 _TABLE_CHUNK_NUMBERS = 1 << 26
-"""About how many numbers of a table share a chunk. A list column counts them in 32 bits."""
+"""The approximate number of values of a table that share a chunk. A list column counts them in 32 bits."""
 _NUMBERS = pa.list_(pa.field("element", pa.float32(), nullable=False))
 PART_KEY = "layerzoo.part"
 """The key of the facts of a part of a run, in the metadata of its file: see :mod:`layerzoo.features.part`."""
@@ -105,7 +105,7 @@ class ParquetFeatures:
         return map(_decoded, self._columns(layer))
 
     def fill(self, layer: str, result: LayerArray) -> Iterator[int]:
-        """Read a layer into an array; yield how many rows are there so far."""
+        """Read a layer into an array; yield the number of rows that were read so far."""
         return copied((_decoded(column, copy=False) for column in self._columns(layer)), layer, result)
 
     def check(self) -> None:
@@ -148,7 +148,7 @@ def _successful(rows: Any, name: str) -> Any:
 
 
 class ParquetSink:
-    """A Parquet file that row groups of features are written to as they come."""
+    """A Parquet file to which features are written as row groups."""
 
     def __init__(self, path: Path) -> None:
         """path: nothing is written there before the first row group."""

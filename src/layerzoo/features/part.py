@@ -110,7 +110,7 @@ class PartFacts:
 
 
 class PartWriter:
-    """Writes the rows of one shard as they come, in the order of the manifest."""
+    """Writes the rows of one shard batch by batch, in the order of the manifest."""
 
     def __init__(self, path: Path, columns: PartColumns) -> None:
         """Open the file. path: an empty file, which is written in place. Raises: OSError."""
@@ -166,7 +166,7 @@ class PartWriter:
             provenance: of the features.
             run: the fingerprint of the run.
             shard: its number.
-            tries: how often it was computed.
+            tries: the number of times it was computed.
         Raises: OSError.
         """
         self._flush()

@@ -1,4 +1,4 @@
-"""Files of features that are open for reading, in whatever format, and what is checked of them."""
+"""Files of features that are open for reading, in any format, and the checks of their contents."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class StoredFeatures(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
     def __len__(self) -> int:
-        """Return how many samples it claims to have."""
+        """Return the number of samples that its header states."""
 
     @property
     def summary(self) -> Summary: ...
@@ -44,7 +44,7 @@ class StoredFeatures(Protocol):
         """Yield the samples of a layer, some at a time."""
 
     def fill(self, layer: str, result: LayerArray) -> Iterator[int]:
-        """Read a layer whose samples have one shape into an array; yield how many rows are there so far."""
+        """Read a layer whose samples have one shape into an array; yield the number of rows that were read so far."""
 
     def check(self) -> None:
         """Read the file once more as other programs do, with the checksums of its format. Raises where one is wrong."""
@@ -57,8 +57,8 @@ def read(stored: StoredFeatures, path: Path, layers: Sequence[str] | None = None
         stored: the open file.
         path: its path.
         layers: those to read; None: all.
-    Raises: InputError for what is damaged; MemoryError for what is too large; UnknownLayerError; any Exception for what
-        makes no sense.
+    Raises: InputError for damaged values; MemoryError for features that are too large; UnknownLayerError; any Exception
+        for malformed data.
     """
     summary = stored.summary
     chosen = list(summary.shapes) if layers is None else list(dict.fromkeys(layers))
@@ -105,7 +105,7 @@ def verify(stored: StoredFeatures, path: Path) -> bool:
 
 
 def _check_size(stored: StoredFeatures, summary: Summary, path: Path, layers: Sequence[str]) -> None:
-    """Refuse what cannot be in a file of this size, or does not fit in memory, before any of it is read.
+    """Refuse arrays that cannot be in a file of this size, or do not fit in memory, before they are read.
 
     layers: those that will be read.
     """
@@ -184,7 +184,8 @@ def _check_digest(layer: str, digest: str, summary: Summary) -> None:
 
 
 def copied(chunks: Iterator[LayerArray], layer: str, result: LayerArray) -> Iterator[int]:
-    """Copy chunks into an array; yield how many rows are there so far. Raises: InputError where they do not fit."""
+    """Copy chunks into an array; yield the number of rows that were read so far. Raises: InputError where they do not
+    fit."""
     start = 0
     for chunk in chunks:
         _check_shape(layer, chunk, result.shape[1:])

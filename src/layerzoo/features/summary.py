@@ -58,19 +58,19 @@ class Summary:
         )
 
     def to_metadata(self) -> dict[str, str]:
-        """Return what a file holds of it: the JSON, and the sha256 of the JSON."""
+        """Serialize it for the metadata of a file: the JSON, and the sha256 of the JSON."""
         text = self.to_json()
         return {KEY: text, DIGEST_KEY: _sha256(text.encode())}
 
     @classmethod
     def from_metadata(cls, text: str | bytes | None, digest: str | bytes | None) -> Summary:
-        """Read what a file holds of it.
+        """Deserialize it from the metadata of a file.
 
         Args:
             text: the JSON; None where the file has none.
-            digest: its sha256, likewise.
+            digest: the sha256 of the JSON; None where the file has none.
         Raises: InputError when it is missing, damaged or of a later format; ValueError, TypeError, KeyError or
-            RecursionError when it is not what this class writes.
+            RecursionError for JSON that this class does not write.
         """
         if text is None:
             is_damaged = digest is not None

@@ -1,4 +1,4 @@
-"""Features written to a file as they come."""
+"""Write features to a file, batch by batch."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ class RunningTimes:
 
 
 def _has_samples(path: Path) -> bool:
-    """Return whether a file holds anything that would be lost: whatever cannot be read as features counts too."""
+    """Return whether a file holds anything that would be lost: a file that cannot be read as features counts too."""
     if not path.exists():
         return False
     try:

@@ -1,8 +1,7 @@
 """Decode an encoded audio file to mono samples, as FFmpeg does.
 
-FFmpeg (through PyAV) is the reference for what a file holds: how many samples, and which. Its PCM equals libsndfile's
-bit for bit. libsndfile decodes what FFmpeg cannot read or reads wrongly, and tells what the headers of a few formats
-declare.
+FFmpeg (through PyAV) is the reference for the samples of a file. Its PCM equals libsndfile's bit for bit. libsndfile
+decodes files that FFmpeg cannot read or reads wrongly, and reads the headers of a few formats.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ _FFMPEG_READS_WRONGLY = {
 # And integers of 16 or 24 valid bits in 32 for the floating point of an old program.
 _TAKEN_FOR_FLOAT = {"pcm_f16le", "pcm_f24le"}
 _READ_BY_LIBSNDFILE = {"wav", "aiff", "au", "caf", "w64", "flac", "voc"}
-# What libsndfile reports where a header leaves the length open.
+# The length that libsndfile reports where the header does not state it.
 _UNKNOWN_FRAMES = (1 << 63) - 1
 
 
@@ -119,7 +118,7 @@ def track_of(decode: Callable[[], Iterator[Block]]) -> Track:
 
 
 def _few_kept(tracks: Iterable[Track]) -> list[Track]:
-    """Tracks, with their samples while these are few."""
+    """Return tracks without their samples, if there are many in all."""
     collected: list[Track] = []
     length = 0
     for track in tracks:
@@ -132,7 +131,7 @@ def _few_kept(tracks: Iterable[Track]) -> list[Track]:
 
 
 Mix = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""What becomes of the channels of a block, (time, channel)."""
+"""Converts the channels of a block, (time, channel)."""
 
 
 def mean_of_channels(block: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -155,7 +154,7 @@ def all_channels(count: int) -> Mix:
 
 
 class _Header(NamedTuple):
-    """What libsndfile reads in a file's headers. missing: (present, declared) bytes of the first incomplete chunk."""
+    """The headers of a file, read by libsndfile. missing: (present, declared) bytes of the first incomplete chunk."""
 
     frames: int | None
     format: str
@@ -397,7 +396,7 @@ def _without_name(file: BinaryIO) -> BinaryIO:
 
 
 def _header(file: BinaryIO) -> _Header | None:
-    """Return what libsndfile reads in the headers; None for a format that it does not know."""
+    """Read the headers with libsndfile; None for a format that it does not know."""
     try:
         with soundfile.SoundFile(_without_name(file)) as audio:
             frames = None if audio.frames in (0, _UNKNOWN_FRAMES) else audio.frames

@@ -1,4 +1,4 @@
-"""What a media container says of itself, without decoding anything: its tracks, and how long it should be."""
+"""Read the headers of a media container without decoding it: its tracks, and its declared length."""
 
 from __future__ import annotations
 
@@ -186,8 +186,8 @@ def flac_parts(file: BinaryIO) -> list[BinaryIO]:
 class FFmpegFile:
     """An open file, as FFmpeg reads it: a seek to a position that no file has fails, and raises no exception.
 
-    A truncated or damaged file makes FFmpeg seek there, and go on where it can. PyAV would raise the OSError of a file,
-    or the ValueError of bytes in memory, instead.
+    A truncated or damaged file makes FFmpeg seek there, and continue where it can. PyAV would raise the OSError of a
+    file, or the ValueError of bytes in memory, instead.
     """
 
     def __init__(self, file: BinaryIO) -> None:

@@ -53,8 +53,8 @@ def items(dataset: Any) -> Iterator[Any]:
 def items_of_batches(loader: Any) -> Iterator[Any]:
     """Yield the items of a DataLoader's batches, in order.
 
-    A batch is a tensor, an array or a list of samples; or a tuple whose first element is that. What torch's own
-    ``default_collate`` gives for pairs is a list too: there the first element holds the samples, unless it is one.
+    A batch is a tensor, an array or a list of samples; or a tuple whose first element is that. The result of torch's
+    ``default_collate`` for pairs is a list too: there the first element holds the samples, unless it is one.
     """
     if loader.batch_size is None and loader.batch_sampler is None:
         yield from loader

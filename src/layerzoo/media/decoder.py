@@ -50,25 +50,25 @@ _STARTS = 3
 """So many processes are started before it is clear that none can be."""
 _PIPE_BYTES = 1 << 20
 _RETIRED_AFTER = 2000
-"""After so many samples a fresh process takes over: what a library keeps for good does not add up."""
+"""A process is replaced after this number of samples, so that memory leaks of libraries do not accumulate."""
 
 
 class Decoder(Protocol):
     """Runs operations."""
 
     def result(self, operation: str, source: Any, options: Mapping[str, Any], assemble: Assemble[Result]) -> Result:
-        """Return what ``assemble`` makes of the parts of a sample.
+        """Return the result of ``assemble`` for the parts of a sample.
 
         Args:
             operation: a name of :data:`layerzoo.media.operations.OPERATIONS`.
-            source: what the operation takes.
+            source: the input of the operation.
             options: of the operation; :func:`layerzoo.media.operations.portable` makes them JSON.
             assemble: may be called a second time, from the first part on.
-        Raises: SampleError; what ``assemble`` raises.
+        Raises: SampleError; the exceptions of ``assemble``.
         """
 
     def stream(self, operation: str, source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
-        """Yield the parts of a sample that is read for as long as the run goes on."""
+        """Yield the parts of a sample that is read during the whole run."""
 
     def want_more(self) -> None:
         """Note that the network had to wait for a sample."""
@@ -94,13 +94,13 @@ class Workers:
     """Runs operations on files and bytes in decode processes, and those on other objects where it is called.
 
     Several threads may call it. One process is used until the network waits for samples, then up to
-    ``Limits.processes``. A context manager: leaving it ends what is still being decoded.
+    ``Limits.processes``. A context manager: leaving it ends running operations.
 
     Args:
         all_cores: use up to one process for each core, unless the environment sets ``Limits.processes``.
 
     A sample is decoded next to others first, with a part of the memory. One that fails is decoded again, alone, with
-    all of it, and that outcome counts. So neither a result nor an error depends on what else is decoded.
+    all of it, and that outcome counts. So neither a result nor an error depends on the other samples.
     """
 
     def __init__(self, *, all_cores: bool = False) -> None:
@@ -125,7 +125,7 @@ class Workers:
         self.close()
 
     def close(self) -> None:
-        """End what is still being decoded. Threads that wait for a process get a CancelledError."""
+        """End running operations. Threads that wait for a process get a CancelledError."""
         self._turns.cancel()
         with self._lock:
             unfinished = list(self._readings)
@@ -401,7 +401,8 @@ _SETTINGS = ("LAYERZOO_", "XDG_", "HOME")
 
 
 def _environment() -> tuple[list[str], dict[str, str]]:
-    """Return what a decode process inherits when it is started: the path of modules, and the variables of settings."""
+    """Return the settings that a decode process inherits at its start: the path of modules, and the variables of
+    settings."""
     path = [entry for entry in sys.path if entry and os.path.isabs(entry)]  # noqa: PTH117
     return path, {name: value for name, value in os.environ.items() if name.startswith(_SETTINGS)}
 

@@ -13,11 +13,11 @@ from layerzoo.media.source import why
 
 
 def files(folder: Path, passed_over: list[str]) -> Iterator[Path | SampleError]:
-    """Every file below a folder, sorted by its path with forward slashes; a failure for a folder that cannot be read.
+    """Yield every file below a folder, sorted by its path with forward slashes, and an error for each unreadable
+    folder.
 
     Passed over, and added to ``passed_over``: hidden files and folders (a leading dot), pipes and devices, and links to
-    folders that are read anyway, which is how loops end. A link to nothing counts as a file: reading it says what is
-    wrong.
+    folders that are read already, which ends loops. A dangling link counts as a file: reading it reports the error.
     """
     visited = {_identity(folder)}
     pending: list[Iterator[os.DirEntry[str] | SampleError]] = [_entries(folder)]

@@ -23,7 +23,7 @@ Message = tuple[Mapping[str, Any], bytearray]
 
 
 class DisconnectedError(Exception):
-    """The other process is gone, or what it sends makes no sense."""
+    """The other process ended, or sent invalid data."""
 
 
 class StalledError(Exception):
@@ -47,7 +47,7 @@ def receive(pipe: int, *, seconds: float | None = None, most_bytes: int = 1 << 4
     """Read a message.
 
     Args:
-        seconds: how long to wait for each piece of it. None: for ever.
+        seconds: the longest time to wait for each piece of it. None: for ever.
         most_bytes: of its payload.
     Raises: DisconnectedError, StalledError.
     """

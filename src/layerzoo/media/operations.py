@@ -1,6 +1,6 @@
-"""What a decode process does: each operation turns one encoded sample into parts that can be passed between processes.
+"""The operations of a decode process: each turns one encoded sample into parts that processes can exchange.
 
-The same operations run in the process that computes, where no other one can be started, or for samples in memory.
+The same operations run in the main process where no other one can be started, and for samples in memory.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def run(operation: str, source: Any, options: Mapping[str, Any]) -> Iterator[Par
 
     Args:
         operation: a name of OPERATIONS.
-        source: what the operation takes; a path, bytes and an open file always are.
+        source: the input of the operation, such as a path, bytes or an open file.
         options: of the operation. ``decoder``: the namespace of the plugin that reads the file.
-    Raises: SampleError, whatever a decoder raises; UnusableError for a table; other errors of the caller's.
+    Raises: SampleError for any exception of a decoder; UnusableError for a table; other errors of the caller's.
     """
     try:
         if decoder := options.get("decoder"):
@@ -123,8 +123,8 @@ def _declared(values: ImagePreprocess | Mapping[str, Any]) -> ImagePreprocess:
 def _video(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
     """Yield the sampled frames, each as :func:`_image` returns it.
 
-    ``sampling``: the fields of a FrameSampling. Each part says how many times in a row its frame is sampled, and how
-    many frames are sampled of the video altogether.
+    ``sampling``: the fields of a FrameSampling. Each part states the number of times that its frame is sampled in a
+    row, and the total number of sampled frames.
     """
     with needs("video"):
         from layerzoo.media import image, video
@@ -140,7 +140,7 @@ def _audio(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
 
     ``hop``: from the start of a window to the start of the next; None for consecutive windows.
 
-    Long audio comes a window at a time, after a part that says so.
+    Long audio is sent window by window, after a part that announces it.
     """
     with needs("audio"):
         from layerzoo.media import audio
@@ -190,7 +190,7 @@ class _Cells:
         return len(self._lengths) == 1000 or self._size > 1 << 20
 
     def take(self) -> Part:
-        """Return all of them as a part; none are left."""
+        """Remove all of them, and return them as a part."""
         part = Part({"lengths": self._lengths}, b"".join(self._texts))
         self._texts, self._lengths, self._size = [], [], 0
         return part

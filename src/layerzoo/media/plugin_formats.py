@@ -21,7 +21,7 @@ def with_decoder(operation: str, source: Any, options: Mapping[str, Any]) -> Map
 
     Args:
         operation: a name of :data:`layerzoo.media.operations.OPERATIONS`.
-        source: what the operation takes.
+        source: the input of the operation.
         options: of the operation.
     Raises: PluginError if several plugins declare the format.
     """

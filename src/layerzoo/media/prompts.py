@@ -1,4 +1,4 @@
-"""Prompts: what is put before every text."""
+"""Prompts: texts that precede every input text."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class KnowsPrompts(Tokenizer, Protocol):
 
 
 class Prompt(NamedTuple):
-    """What is put before every text.
+    """The text that precedes every input text.
 
     text: as it is, with the space that separates it from a text.
-    excluded_tokens: how many tokens the model leaves out of its pooling for it; None where it pools them all.
+    excluded_tokens: the number of its tokens that the model does not pool; None where it pools them all.
     """
 
     text: str = ""
@@ -59,7 +59,7 @@ class Prompt(NamedTuple):
 
 
 def choose_prompt(prompt: str | None, tokenizer: Tokenizer, *, model: str, max_tokens: int) -> Prompt:
-    """Return the prompt that is asked for.
+    """Return the requested prompt.
 
     Args:
         prompt: the name of one of the model's prompts, or the text of any other; None: the model's default.

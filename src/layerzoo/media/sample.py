@@ -1,4 +1,4 @@
-"""One sample: its id, where it comes from, and how its failure is said."""
+"""A sample: its id, its source, and its error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class UnusableError(ValueError):
 
 @contextmanager
 def failing_as(id: str) -> Iterator[None]:
-    """Whatever turns out unusable within is the failure of this sample."""
+    """Turn an UnusableError inside the ``with`` block into the SampleError of this sample."""
     try:
         yield
     except UnusableError as refusal:

@@ -155,7 +155,7 @@ class _Finder:
         return self._of_items((sample_of(value, self.modality) for value in values), self.ids)
 
     def _values(self, inputs: Any) -> Iterable[Any]:
-        """Return the samples in memory, one by one. Raises: InputError for what is none."""
+        """Return the samples in memory, one by one. Raises: InputError for another type."""
         if dataset.is_loader(inputs):
             return map(self._first, dataset.items_of_batches(inputs))
         if dataset.is_dataset(inputs):
@@ -200,7 +200,7 @@ class _Finder:
         )
 
     def _first(self, item: Any) -> Any:
-        """Return the sample of a dataset's item, which may be a tuple of it and other things."""
+        """Return the sample of a dataset's item, which may be a tuple that begins with it."""
         if not isinstance(item, tuple | list) or self._is_audio(item) or not item:
             return item
         if self.modality == "audio" and dataset.is_tensor(item[0]) and len(item) > 1 and isinstance(item[1], int):
@@ -235,14 +235,14 @@ class _Finder:
             yield Sample(name, item.source) if isinstance(item, Sample) else SampleError(name, item.reason)
 
     def _of_item(self, name: str | os.PathLike[str]) -> Iterator[Item]:
-        """Yield the samples of a path in a list. Its failure is a SampleError, and the others go on."""
+        """Yield the samples of a path in a list. A failure is yielded as a SampleError, and the next path is read."""
         try:
             yield from self._of_path(name)
         except UnusableError as refusal:
             yield SampleError(shown(name), str(refusal))
 
     def _of_named_input(self, name: str | os.PathLike[str]) -> Iterator[Item]:
-        """Yield the samples of the only input. Its failure is an InputError, unless a part of it is usable."""
+        """Yield the samples of the only input. A failure is raised as an InputError, unless a part of it is usable."""
         items = self._of_path(name)
         try:
             yield next(items)

@@ -29,7 +29,7 @@ Cell = str | bytes | UnusableError
 def cells_of_csv(file: BinaryIO, column: str | None, *, delimiter: str) -> Iterator[Cell]:
     """Yield the cell of each row below the header.
 
-    Quotes are as RFC 4180 has them. What is malformed ends the reading, since what follows cannot be trusted. Empty
+    Quotes are as RFC 4180 has them. A malformed row ends the reading, since the rows after it cannot be trusted. Empty
     lines are not rows, unless there is only one column.
     Raises: UnusableError if the column is ambiguous.
     """
@@ -122,7 +122,7 @@ def _too_large() -> str:
 
 
 def _rows_of_a_batch(metadata: Any) -> int:
-    """So many that a batch has some megabytes, if the file tells the truth about its size."""
+    """The number of rows for which a batch has some megabytes, if the file states its size correctly."""
     size: int = sum(metadata.row_group(i).total_byte_size for i in range(min(metadata.num_row_groups, 1000)))
     rows: int = metadata.num_rows
     return max(1, min(1024, _BATCH_BYTES * max(1, rows) // max(1, size)))
@@ -148,7 +148,7 @@ def _cells_of_array(column: Any) -> Iterator[Cell]:
 
 
 def chosen_column(column: str | None, columns: Sequence[str], texts: Sequence[str]) -> str:
-    """Return the column that is asked for, or called text, or the only one that may hold texts."""
+    """Return the requested column, or the one called text, or the only one that may hold texts."""
     if column is not None and column not in columns:
         raise UnusableError(f"there is no column '{column}'. Columns: {listed(columns)}")
     if column is not None:
@@ -186,7 +186,7 @@ def _csv_rows(file: BinaryIO, delimiter: str) -> Iterator[list[str]]:
 class _CsvLines(Iterator[str]):
     """Lines with their ends, which belong to a quoted cell, as of a file that is open with ``newline=""``.
 
-    row_bytes: how many were read of this row. A quoted cell may go on over any number of lines, and a row over any
+    row_bytes: the number of bytes of this row that were read. A quoted cell may span any number of lines, and a row any
     number of cells.
     """
 

@@ -28,7 +28,7 @@ _BINARY = {".parquet"}
 
 
 def texts(path: Path, column: str | None, decoder: Decoder = IN_PROCESS) -> Iterator[Sample | SampleError]:
-    """Each text of a file, with the id ``path:ROW``; rows and lines count from 1, and a header does not count.
+    """Yield each text of a file, with the id ``path:ROW``; rows and lines count from 1, and a header does not count.
 
     decoder: reads files of a binary format.
     Raises: UnusableError when the file as a whole is: empty, of another kind, without a column to take.
@@ -38,7 +38,7 @@ def texts(path: Path, column: str | None, decoder: Decoder = IN_PROCESS) -> Iter
 
 
 def cells(path: Path, column: str | None) -> Iterator[Cell]:
-    """Each text of a file, or why there is none. Raises: as :func:`texts`."""
+    """Yield each text of a file, or the error of its row. Raises: as :func:`texts`."""
     with opened(path) as file:
         reader = _TABLES.get(path.suffix.lower())
         _check_text(file, path)

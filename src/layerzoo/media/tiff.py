@@ -1,8 +1,8 @@
 """Read the TIFF layouts that Pillow refuses, or misreads silently.
 
 Pillow (13.0) scales 12 bits as if they were 16, ignores that white is zero in 16 bits, and reads uncompressed planes
-of 16 bits as 8. Here libtiff, through Pillow, decompresses such a file as rows of bytes, and the samples are taken
-from those.
+of 16 bits as 8. Here libtiff, through Pillow, decompresses such a file as rows of bytes, and the samples are read from
+those.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Layout:
     """How the first image of a TIFF file is stored, by its tags (TIFF 6.0)."""
 
     def __init__(self, file: BinaryIO) -> None:
-        """Raises: whatever Pillow raises for damaged tags."""
+        """Raises: the exceptions of Pillow for damaged tags."""
         file.seek(0)
         head = file.read(16)
         is_motorola = head[:2] == b"MM"
@@ -131,7 +131,7 @@ def fix_palette(image: Image.Image, layout: Layout) -> None:
 def read(file: BinaryIO, layout: Layout) -> Image.Image:
     """Decode the first image, upright, in 8 bits: mode L, LA, RGB or RGBA.
 
-    Raises: UnusableError; whatever Pillow raises for damaged data.
+    Raises: UnusableError; the exceptions of Pillow for damaged data.
     """
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and layout.width * layout.height > limit:

@@ -54,7 +54,7 @@ _STRICT_REFERENCES = ("h264",)
 """Codecs in which no frame is predicted from one that is marked as no reference (ITU-T H.264, nal_ref_idc). In H.265
 frames of a higher temporal layer may be."""
 _SEEK_GAP = 8
-"""Packets. To seek over fewer costs more than to decode them: the decoder's threads start anew."""
+"""Packets. To seek over fewer costs more than to decode them: the decoder's threads are started again."""
 
 _STEP_BACK_S = Fraction(1, 10)
 """A time that steps back further is that of an appended file, as in FFmpeg's command line (ts_discontinuity_detect)."""
@@ -85,7 +85,7 @@ class Frame(NamedTuple):
 
 
 class SampledFrame(NamedTuple):
-    """A frame, how many times in a row it is sampled, and the number of all frames that are sampled of the video."""
+    """A frame, the number of times that it is sampled in a row, and the number of all sampled frames of the video."""
 
     frame: Frame
     times: int
@@ -187,7 +187,7 @@ def _increasing(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 def _counted(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """Return each number with how many times in a row it occurs."""
+    """Return each number with the number of times that it occurs in a row."""
     return [(number, sum(1 for _ in group)) for number, group in groupby(numbers)]
 
 
@@ -480,7 +480,7 @@ def _keyframes(file: BinaryIO, packets: _Packets, numbers: Sequence[int]) -> Gen
 
 
 def _decoded_timeline(file: BinaryIO, packets: _Packets, sampling: FrameSampling) -> tuple[Timeline, Sequence[int]]:
-    """Decode all frames, and return when they are displayed, and the cuts where they are asked for."""
+    """Decode all frames, and return when they are displayed, and the cuts, if requested."""
     since: list[int] = []
     keys: list[bool] = []
     detector = None

@@ -1,4 +1,4 @@
-"""Cut audio into windows, as it comes in pieces."""
+"""Divide audio that is decoded in pieces into windows."""
 
 from __future__ import annotations
 

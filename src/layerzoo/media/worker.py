@@ -134,7 +134,7 @@ def _apply(settings: Mapping[str, Any]) -> None:
 
 
 class _Clock:
-    """A time limit that the kernel enforces, whatever a decoder is at."""
+    """A time limit that the kernel enforces, even inside of a decoder's own code."""
 
     def __init__(self, seconds: float) -> None:
         self._left = seconds
@@ -167,7 +167,7 @@ def _limited(memory_bytes: int, seconds: float) -> Any:
 
 
 def _set_memory(more_bytes: int | None) -> None:
-    """Limit what this process allocates from now on, where the kernel can; None: no longer."""
+    """Limit the memory that this process allocates from now on, where the kernel can; None removes the limit."""
     try:
         import resource
         from pathlib import Path

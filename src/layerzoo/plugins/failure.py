@@ -1,4 +1,4 @@
-"""Why the import of a plugin failed, in a form that travels between processes, and what to do about it."""
+"""The cause of a failed import of a plugin, in a form that processes can exchange, and the next step."""
 
 from __future__ import annotations
 
@@ -25,26 +25,27 @@ from layerzoo.registry.installed.health import unmet_requirements
 _LONGEST = 400
 
 Kind = Literal["library", "file", "hook", "other"]
-"""What raised: an import within the plugin; a file, such as a shared library; the check of the plugin's hooks."""
+"""The origin of the exception: an import within the plugin; a file, such as a shared library; the check of the plugin's
+hooks."""
 
 _KINDS: dict[Kind, type[BaseException]] = {"library": ImportError, "file": OSError, "hook": PluginValidationError}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportFailure:
-    """What an import raised."""
+    """The exception of a failed import, as data."""
 
     cause: str
-    """Its type, and the first line of what it says."""
+    """Its type, and the first line of its message."""
     module: str | None = None
-    """The module that could not be imported, or not what was wanted from it."""
+    """The module that could not be imported, or that lacks the imported name."""
     extra: str | None = None
     """The extra of layerzoo that would bring it, as :func:`layerzoo.extras.needs` knows it."""
     mismatched: tuple[str, ...] = ()
     """The distributions whose versions do not match."""
     kind: Kind = "other"
     is_of_the_machine: bool = False
-    """Whether it says more about the machine at that moment than about the plugin."""
+    """Whether the state of the machine is the cause, and not the plugin."""
     place: str | None = None
     """The line of the plugin's own code that raised, as FILE:LINE."""
 
@@ -69,7 +70,7 @@ class ImportFailure:
 def is_interruption(error: BaseException) -> bool:
     """Return whether an exception, or one that led to it, ends the process because a signal asked for it.
 
-    That is Ctrl-C, and whatever the program's own handler of a signal has raised, often SystemExit.
+    That is Ctrl-C, and any exception that the program's own signal handler raised, often SystemExit.
     """
     handlers = _signal_handlers()
     return any(

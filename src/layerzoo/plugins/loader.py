@@ -1,4 +1,4 @@
-"""Imports one plugin at a time, and keeps what goes wrong as a value.
+"""Import one plugin at a time, and store failures as values.
 
 A plugin is imported when one of its hooks is needed: import, register, check; on any exception everything is rolled
 back, and asking again gives the same failure without a second import. Other plugins notice nothing.
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
 
 _PANIC = "PanicException"
-"""What an extension written in Rust, such as tokenizers, raises where it fails: no subclass of Exception."""
+"""The exception of an extension written in Rust, such as tokenizers: no subclass of Exception."""
 
 
 class PluginHooks:
     """The hooks of one plugin. A method returns None where the plugin has no such hook, or no answer.
 
-    Raises: PluginError for whatever a hook raises, with the exception as its cause; a LayerzooError passes unchanged.
+    Raises: PluginError for any exception of a hook, which is its cause; a LayerzooError passes unchanged.
         OutsideRepositoryError for a hook that asks for a connection: while it runs, it has no network.
     """
 
@@ -162,8 +162,8 @@ class PluginHooks:
     def _fault_of_input(self, hook: str, spec: ModelSpec | None, arguments: Mapping[str, Any]) -> str | None:
         """Return the next step if the input of a hook is probably wrong, and not the plugin; else None.
 
-        A checkpoint whose sha256 was declared and found right is what the plugin's author saw; another is not. A model
-        that the plugin does not declare may ask it for what its library does not know.
+        A checkpoint with the declared sha256 is the one that the plugin's author tested; another is not. A model that
+        the plugin does not declare may need features that its library does not have.
         """
         distribution = self.manifest.distribution
         if hook == "layerzoo_identify":

@@ -239,7 +239,8 @@ def _owner(namespace: str, distribution: str) -> str | None:
 
 
 def _requirements(modality: Modality, library: Library, yaml_only: bool) -> Iterator[str]:
-    """Yield what the distribution depends on. A minor version of layerzoo may add to the format of registry.yaml."""
+    """Yield the requirements of the distribution. A minor version of layerzoo may add to the format of
+    registry.yaml."""
     from importlib import metadata  # takes 10 ms
 
     release = ".".join(metadata.version("layerzoo").split(".")[:2])

@@ -168,7 +168,7 @@ def peak_bytes(backbone: Backbone, batch: Batch, pools: Mapping[str, str]) -> in
 
 
 class _LiveTensors(TorchDispatchMode):
-    """Measure the memory of the tensors that operations return, for as long as they exist."""
+    """Measure the memory of the tensors that operations return, while these tensors exist."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

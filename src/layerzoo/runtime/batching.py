@@ -83,7 +83,7 @@ def _by_length(held: list[PlacedRow], preprocess: Preprocessor, limit: BatchLimi
 
 
 def _batch_size(lengths: list[int], limit: BatchLimit) -> int:
-    """Choose how many rows form the next batch, from lengths in descending order."""
+    """Choose the number of rows of the next batch, from lengths in descending order."""
     if limit.positions is None:
         return len(lengths)
     longest = lengths[0]

@@ -62,7 +62,7 @@ def check_layer(
 def contradictions(
     layer: Layer, evidence: LayerEvidence, modality: Modality, *, has_own_shape: bool = True
 ) -> Iterator[Contradiction]:
-    """Yield what a trace contradicts in the declaration of a layer. Arguments: :func:`check_layer`."""
+    """Yield the contradictions between the declaration of a layer and a trace. Arguments: :func:`check_layer`."""
     axes, shape = layer.axes, evidence.shape
     if axes is not None and (wrong := _wrong_axes(axes, evidence)):
         yield Contradiction("axes", wrong)

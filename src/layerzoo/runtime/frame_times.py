@@ -96,7 +96,7 @@ class _SampleGrid(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """What an operation does along one axis: position i of the result sees the input from i * stride - left on."""
+    """The effect of an operation along one axis: position i of the result sees the input from i * stride - left on."""
 
     before: int
     after: int

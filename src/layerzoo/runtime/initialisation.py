@@ -297,7 +297,7 @@ class _Operations(TorchDispatchMode):
 
 
 class _InitCalls(TorchFunctionMode):
-    """Sees what no operation shows: whole functions of ``torch.nn.init``, and memory handed to Python."""
+    """Intercepts accesses that are not operations: functions of ``torch.nn.init``, and memory handed to Python."""
 
     def __init__(self, record: Initialisation) -> None:
         super().__init__()

@@ -323,7 +323,7 @@ def _load(resolved: ResolvedModel, request: _LoadRequest, zoo: Registry) -> Back
 class _LoadedNetwork:
     """A network with its weights.
 
-    statistics: the tensors and bytes that were read. dtype: the dtype to compute in. library: the library's default dtype.
+    statistics: the amount that was read. dtype: the dtype to compute in. library: the library's default dtype.
     """
 
     network: torch.nn.Module

@@ -280,7 +280,7 @@ def _reached(row_position: Tensor, batch: Batch, layer: Layer, layer_length: int
 
 
 def _stride(batch: Batch, layer: Layer, added: int) -> int | None:
-    """Return how many positions of a row become one, if the example input shows it."""
+    """Return the number of positions of a row that become one position, if the example input shows it."""
     axis = sequence_axis(layer)
     if batch.example_total is None or layer.shape is None or axis is None or (layer.prefix_tokens and not added):
         return None

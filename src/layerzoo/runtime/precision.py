@@ -88,7 +88,7 @@ def library_dtype(answer: str | None, stored: Iterable[Tensor], *, model: str, p
         answer: the answer of the hook ``layerzoo_dtype``.
         stored: the tensors of the checkpoint, in their order. Not read unless the hook returned ``stored``.
         model: the model's id, for messages.
-        plugin: the plugin that was asked.
+        plugin: the plugin that has the hook.
     Raises: PluginError for a name that is not a floating-point dtype of torch.
     """
     if answer is None:

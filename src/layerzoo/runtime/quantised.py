@@ -13,7 +13,7 @@ from layerzoo.errors import WeightsError
 _NARROW = frozenset(
     dtype for name in dir(torch) if isinstance(dtype := getattr(torch, name), torch.dtype) and dtype.itemsize == 1
 ) - {torch.bool}
-"""Types of one byte. A plain cast to float8 has no scales, and its values are what they say."""
+"""Types of one byte. A plain cast to float8 has no scales: its values are used unchanged."""
 _COMPANION = re.compile(
     r"scale|absmax|amax|zero_?point|qzeros|(^|\.|_)SCB(\.|$)|quant_?(map|state)|g_idx", re.IGNORECASE
 )

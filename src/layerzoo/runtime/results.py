@@ -34,7 +34,8 @@ def features_of(plan: ExtractionPlan, samples: list[PendingSample], recordings: 
     Args:
         plan: of the extraction.
         samples: the next ones, in order.
-        recordings: pools the windows of a recording. It keeps what it has of one whose last window is still to come.
+        recordings: pools the windows of a recording. It keeps the vectors of a recording until its last window is
+        complete.
     Raises: SampleError for the first failed one, if the plan is strict.
     """
     results = recordings.merged([(sample, _vectors(plan, sample)) for sample in samples])
@@ -79,7 +80,7 @@ def _times_of(samples: Sequence[PendingSample], plan: ExtractionPlan) -> dict[st
 
 
 def _frames(plan: ExtractionPlan, name: str) -> tuple[object, ...]:
-    """Return what determines the times of a layer's frames."""
+    """Return the values that determine the times of a layer's frames."""
     layer = plan.layer[name]
     shape, axis = layer.shape, sequence_axis(layer)
     return plan.frame_grids[name], layer.suffix_tokens, None if shape is None or axis is None else shape[axis]

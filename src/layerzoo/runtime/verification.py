@@ -50,7 +50,7 @@ def costs_much(tracer: Tracer) -> bool:
 
 
 def layer_evidence(tracer: Tracer, layer: Layer, *, is_costly: bool) -> LayerEvidence | None:
-    """Return what traces show of a layer; None where nothing is declared that they could contradict.
+    """Return the evidence of traces about a layer; None where nothing is declared that they could contradict.
 
     Args:
         tracer: of the model.
@@ -124,7 +124,8 @@ def verify_frames(tracer: Tracer, *, is_costly: bool) -> None:
 
 
 def _samples(spec: ModelSpec, batch: Batch, *, times: int) -> int:
-    """Return how many audio samples a network received: those of the batch, or of its window if that is longer.
+    """Return the number of audio samples that a network received: those of the batch, or of its window if that is
+    longer.
 
     times: how many times as long as declared the window is.
     """

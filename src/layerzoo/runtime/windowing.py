@@ -83,7 +83,7 @@ def _seconds(value: object, name: str) -> float:
 
 @dataclass(slots=True)
 class RunningPool:
-    """Pool the vectors of a recording's windows as they come.
+    """Pool the vectors of a recording's windows one after the other.
 
     For ``mean`` and ``max``, the memory does not grow with their number. The other poolings keep the vectors.
     """

@@ -507,7 +507,7 @@ def _declared_preprocess(values: Any, spec: ModelSpec) -> Preprocess:
 
 
 def _adapted(function: Any, spec: ModelSpec, network: nn.Module) -> Any:
-    """Convert the results of a callable to what the preprocessing of a modality takes."""
+    """Convert the results of a callable to the form that the preprocessing of a modality takes."""
     if function is None or isinstance(function, Tokenizer) or not callable(function):
         return function
     accepted = _accepted(network)

@@ -20,8 +20,8 @@ from layerzoo.weights.cache import locked
 def remove_revision(repo: str, commit: str, *, dry_run: bool) -> int:
     """Remove a revision of a repository with all its files, also those that other programs fetched.
 
-    Returns: how many bytes are freed; files that other revisions share stay. Raises: FileNotFoundError where it is not
-    there, OSError where it stays; UnsafeWeightsError when it leads out of the cache.
+    Returns: the number of bytes that are freed; files that other revisions share stay. Raises: FileNotFoundError where
+        it is not there, OSError where it stays; UnsafeWeightsError when it leads out of the cache.
     """
     with _alone():
         cache_info = _scanned(repo)

@@ -43,9 +43,10 @@ Kind = Literal[
 
 hub: a file in the cache of huggingface_hub, of a revision that layerzoo took files from. download: a file that is
 fetched in parts, or came from a link. converted: a checkpoint converted to safetensors. traces: the structure of a
-network. catalogues: the same, for `zoo catalogue build`. identified: what plugins found repositories to be. listings:
-the file lists of repositories. index: the compiled registries. digests: the sha256 of files. features: cached
-features of samples. scratch: a temporary file that a process is writing, or that a killed process left.
+network. catalogues: the same, for `zoo catalogue build`. identified: the models that plugins recognised in
+repositories. listings: the file lists of repositories. index: the compiled registries. digests: the sha256 of files.
+features: cached features of samples. scratch: a temporary file that a process is writing, or that a killed process
+left.
 """
 
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own is
@@ -90,7 +91,7 @@ class Item:
     """Of the whole, in hex: its sha256, or git's sha1 of a small file of a repository."""
     path: Path
     parts: tuple[Path, ...] = ()
-    """The files that it consists of; none for what goes as a folder."""
+    """The files that it consists of; empty for an item that is removed as a folder."""
     used: float | None
     """The time when it was last read or written, in seconds since 1970, if the file system records it."""
 
@@ -161,7 +162,7 @@ def _require_readable(root: Path) -> None:
 
 
 def _hub_files(listings: Iterable[Listing], all_uses: Sequence[Use]) -> Iterator[Item]:
-    """Every file of every noted revision, here or not."""
+    """Yield every file of every recorded revision, whether it is on disk or not."""
     for listing in listings:
         with suppress(MissingLibraryError):  # without huggingface_hub, its cache is not listed
             folder = network.snapshot_folder(listing.repo, listing.commit)

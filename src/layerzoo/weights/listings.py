@@ -96,5 +96,6 @@ def keep_seen(repo: str, revision: str, commit: str) -> None:
 
 
 def seen_commit(repo: str, revision: str) -> str | None:
-    """Return the commit that a branch or tag was at when the hub was last asked, by layerzoo or by huggingface_hub."""
+    """Return the commit that a branch or tag was at when the hub was last queried, by layerzoo or by
+    huggingface_hub."""
     return last_commit(listings_folder(repo), revision) or network.cached_commit(repo, revision)

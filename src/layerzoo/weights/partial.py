@@ -1,4 +1,4 @@
-"""A file of a server, of which as much is on this machine as was asked for so far."""
+"""A file on a server, of which this machine has the parts that were requested so far."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class About:
     """The whole file of a partial one."""
 
     source: str
-    """Where it comes from, as errors call it."""
+    """Its source, as errors name it."""
     name: str
     """The file's own, without folders."""
     size: int
@@ -60,10 +60,10 @@ def read_about(folder: Path) -> About | None:
 
 
 class PartialFile:
-    """A file as long as the whole, with holes, and a journal of what it holds.
+    """A sparse file of the full length, and a journal of the parts that were fetched.
 
     A piece is written to the journal after its bytes are on the disk, so that a killed process loses a piece at most.
-    The file counts as whole only when all of it is there and its digest was found to be right.
+    The file counts as complete only when all of it was fetched and its digest was verified.
     """
 
     def __init__(self, about: About, endpoint: Endpoint, progress: Progress | None = None) -> None:
@@ -103,7 +103,7 @@ class PartialFile:
         """Fetch the missing ones of some bytes, by one process at a time.
 
         Raises: UnavailableError of the kind that fits, ChangedError when the file on the server is another one now,
-        DigestError when it is complete and not what it should be, CacheError when it cannot be written.
+        DigestError when it is complete and its digest is wrong, CacheError when it cannot be written.
         """
         spans = joined(wanted)
         if not missing(spans, self.fetched_spans()):
@@ -117,7 +117,7 @@ class PartialFile:
             self._settle()
 
     def require(self, wanted: Iterable[Span]) -> None:
-        """Raises: ChangedError where some of these bytes are here no more: what was read of them may be holes."""
+        """Raises: ChangedError if some of these bytes were removed: zeros may have been read in their place."""
         if missing(wanted, self.fetched_spans()):
             message = f"{self.about.source} was removed from {downloads_dir()}, or moved, while it was being read"
             raise ChangedError(f"{message}: by another process? Nothing of it is used. Next: try again")

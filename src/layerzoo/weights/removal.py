@@ -122,7 +122,7 @@ def remove(removal: Removal, *, dry_run: bool = False) -> Removed:
     """Remove one item, unless another process is writing it or it must not be removed.
 
     Args:
-        removal: the item of the cache, and why it may be removed.
+        removal: the item of the cache, and the reason for which it may be removed.
         dry_run: report the result and remove nothing.
     """
     item = removal.item

@@ -117,7 +117,7 @@ def commit_of(
 ) -> Origin:
     """Return the commit of a source: the declared one, else the locked one, else that of its branch or tag now.
 
-    Raises: DriftError if the lock is of another source, UnavailableError if the hub cannot be asked.
+    Raises: DriftError if the lock is of another source, UnavailableError if the hub cannot be reached.
     """
     declared = source.revision
     require_locked_source(source, locked, model=model)
@@ -298,10 +298,11 @@ class _Taking:
         return path or network.adopted(self._repo, self._origin.revision, file)
 
     def _fetched(self, name: str, file: RemoteFile) -> Path:
-        """In pieces, so that what was interrupted goes on; then it moves to where other programs find it too.
+        """Fetch a file in pieces, so that an interrupted download continues, and move it to the cache of
+        huggingface_hub.
 
-        huggingface_hub's own download is not used: the length of what it writes, the name that it is kept under and the
-        host that it comes from are what headers of the answer say.
+        huggingface_hub's own download is not used: it takes the length, the name in the cache and the host of a file
+        from the headers of the answer.
         """
         self._require_stated(name, file)
         part = self._part(name, file)

@@ -69,7 +69,7 @@ def parse_source(text: str) -> Source:
 def check_inside(path: str, *, of: str) -> str:
     """Return the relative path as it is, when it can only mean a place inside its folder.
 
-    of: what the path belongs to, for the error.
+    of: the owner of the path, for the error.
     Raises: UnsafeWeightsError for ``..``, an absolute path, a backslash, a drive or a NUL.
     """
     parts = path.removesuffix("/").split("/")

@@ -33,7 +33,7 @@ def joined(spans: Iterable[Span]) -> list[Span]:
 
 
 def missing(wanted: Iterable[Span], fetched: Iterable[Span]) -> list[Span]:
-    """Return the wanted bytes that are not there."""
+    """Return the wanted bytes that were not fetched."""
     gaps: list[Span] = []
     present = joined(fetched)
     for span in joined(wanted):
@@ -50,9 +50,9 @@ def missing(wanted: Iterable[Span], fetched: Iterable[Span]) -> list[Span]:
 
 
 def bridged(spans: Iterable[Span], *, waste: float = 0.01) -> list[Span]:
-    """Fewer, longer spans: gaps are read along, the smallest first, while they add at most ``waste`` of what is wanted.
+    """Merge spans across gaps, the smallest first, while these add at most a fraction ``waste`` of the wanted bytes.
 
-    A request costs a round trip, which is as long as many small tensors take to come.
+    A request costs a round trip, in which many small tensors could be transferred.
     """
     apart = joined(spans)
     budget = int(waste * sum(span.size for span in apart))

@@ -183,7 +183,7 @@ def _header_digest(header: Mapping[str, Any]) -> str:
 
 
 def fetch_header(part: PartialFile) -> None:
-    """Have the header of a safetensors file here, of which some bytes may still be on a server.
+    """Fetch the header of a safetensors file, if some of its bytes are still on a server.
 
     Args:
         part: a safetensors file that was fetched in part.
@@ -212,7 +212,7 @@ def _parse(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def _wrong_size(path: Path) -> str | None:
-    """Says so when the file is not as long as its header claims, which the library only calls "not fully covered"."""
+    """Describe a wrong size of the file, which the library only calls "not fully covered"; None if it is right."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")

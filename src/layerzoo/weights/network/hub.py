@@ -30,7 +30,7 @@ class RemoteFile:
     name: str
     size: int
     etag: str
-    """What its bytes are known by: the sha256 of a large file, git's sha1 of a small one, in hex."""
+    """The digest of its bytes: the sha256 of a large file, git's sha1 of a small one, in hex."""
 
     @property
     def sha256(self) -> str | None:
@@ -47,7 +47,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a repository holds at one commit."""
+    """The files of a repository at one commit."""
 
     repo: str
     commit: str

@@ -280,7 +280,7 @@ def _sent(session: httpx2.Client, request: httpx2.Request) -> httpx2.Response:
 
     In a separate thread: a server that sends a byte of its headers now and then is never silent, and no timeout of
     the HTTP library ends that. A thread that is given up ends when the server closes the connection.
-    Raises: what sending it raises; _PassingError where the headers are not here in time.
+    Raises: the exceptions of the HTTP library; _PassingError if the headers do not arrive in time.
     """
     answers: queue.SimpleQueue[httpx2.Response | BaseException] = queue.SimpleQueue()
     given_up = threading.Event()
@@ -331,7 +331,7 @@ def _raise_for_status(response: httpx2.Response) -> None:
 def _require_expected(response: httpx2.Response, endpoint: Endpoint) -> None:
     """Compare the headers that identify a file on the hub, which are in its first answer, before any redirect.
 
-    Raises: ChangedError for another file; ServerError for bytes that are packed, of which a range means nothing.
+    Raises: ChangedError for another file; ServerError for compressed bytes, in which a range of bytes is meaningless.
     """
     if response.headers.get("content-encoding", "identity") != "identity":
         raise ServerError(f"{endpoint.label}: the server sends it compressed, although it was asked not to")
