@@ -38,7 +38,7 @@ class ImportFailure:
     cause: str
     """Its type, and the first line of its message."""
     module: str | None = None
-    """The module that could not be imported, or that lacks the imported name."""
+    """The module that could not be imported, or does not define the imported name."""
     extra: str | None = None
     """The extra of layerzoo that would bring it, as :func:`layerzoo.extras.needs` knows it."""
     mismatched: tuple[str, ...] = ()

@@ -163,7 +163,7 @@ def _refuse_quantised_and_adapters(network: nn.Module, checkpoint: Checkpoint, m
     loaded_keys = {origins[name] for name in saved_tensors(network) if name in origins}
     stored = checkpoint.stored.meta()
     refuse_changes(stored, loaded_keys, model=model, label=checkpoint.label)
-    refuse_scaled(stored, loaded_keys, loaded=loaded_keys, model=model, label=checkpoint.label)
+    refuse_scaled(stored, loaded_keys, taken=loaded_keys, model=model, label=checkpoint.label)
 
 
 def _loaded(sources: Iterable[str], checkpoint: Checkpoint) -> Loaded:

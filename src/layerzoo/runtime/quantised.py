@@ -45,7 +45,7 @@ def refuse_scaled(
     tensors: Mapping[str, Tensor],
     own: Collection[str],
     *,
-    loaded: Collection[str] | None = None,
+    taken: Collection[str] | None = None,
     model: str,
     label: str,
 ) -> None:
@@ -54,14 +54,14 @@ def refuse_scaled(
     Args:
         tensors: the tensors of the checkpoint, by checkpoint key.
         own: the keys of the network's own tensors.
-        loaded: the keys of the tensors that are loaded unchanged; None for all.
+        taken: the keys of the tensors that are loaded unchanged; None for all.
         model: the model's id, for messages.
         label: the name of the checkpoint, for messages.
     Raises: WeightsError, which names a quantised tensor and its scales.
     """
     extra = [name for name in tensors if name not in own]
     for name, tensor in tensors.items():
-        if tensor.dtype not in _NARROW or not (loaded is None or name in loaded) or name in extra:
+        if tensor.dtype not in _NARROW or not (taken is None or name in taken) or name in extra:
             continue
         if companion := next((key for key in extra if _belongs_to(key, name)), None):
             raise _needs_scales(model, label, name, tensor, companion)
