@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections import Counter
@@ -118,7 +119,9 @@ def train_head(
     ids = [sample.id for sample in samples]
     given = labels(ids) if callable(labels) else _given(ids, features.errors, labels, groups)
     used = [samples[row] for row in given.rows]
-    joined, _ = groups_with_duplicates(used, given.groups or None, given.values)
+    joined, note = groups_with_duplicates(used, given.groups or None, given.values)
+    if note is not None:
+        logging.getLogger("layerzoo").warning("%s", note)
     values = values[list(given.rows)]
     chosen = _chosen(given.values, task)
     targets = _targets(given.values, chosen, [sample.id for sample in used])

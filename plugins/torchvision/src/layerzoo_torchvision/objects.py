@@ -81,8 +81,11 @@ class ObjectNetwork(nn.Module):
         numbers = []
         for places, scored, size, *objects in zip(decoded, scores, sizes, *detected, strict=True):
             box, score, label = objects
+            if len(label) == 0:  # without any region, the decoded boxes have another shape
+                numbers.append(label)
+                continue
             alike = (clip_boxes_to_image(places, size)[:, label] == box).all(-1) & (scored[:, label] == score)
-            numbers.append(alike.int().argmax(0) if len(label) else label)
+            numbers.append(alike.int().argmax(0))
         return numbers
 
     def _without_values(self, pixels: Tensor, maps: Maps) -> Tensor:
