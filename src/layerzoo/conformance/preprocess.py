@@ -173,20 +173,20 @@ def _constants(subject: ModelSubject) -> Iterator[tuple[str, int]]:
 def refuses(subject: ModelSubject) -> Iterator[Finding]:
     """Preprocess inputs that have to be refused."""
     declared = _declared(subject)
-    wrong: list[tuple[str, Any]] = []
+    refused: list[tuple[str, Any]] = []
     if isinstance(declared, AudioPreprocess):
         one_second = np.zeros(declared.sample_rate_hz, np.float32)
-        wrong.append(("audio at 0 Hz", Audio(one_second, 0)))
+        refused.append(("audio at 0 Hz", Audio(one_second, 0)))
         if declared.channels > 1:
             waveform = np.zeros((declared.sample_rate_hz, declared.channels + 1), np.float32)
-            wrong.append((f"audio of {declared.channels + 1} channels", Audio(waveform, declared.sample_rate_hz)))
+            refused.append((f"audio of {declared.channels + 1} channels", Audio(waveform, declared.sample_rate_hz)))
     elif isinstance(declared, ImagePreprocess) and not _is_processor(subject):
-        wrong.append(("a preprocessed image of 2 channels", torch.zeros(2, *declared.size_px)))
+        refused.append(("a preprocessed image of 2 channels", torch.zeros(2, *declared.size_px)))
     elif isinstance(declared, TextPreprocess):
-        wrong.append(("tokens that are not integers", torch.zeros(3)))
-    if not wrong:
+        refused.append(("tokens that are not integers", torch.zeros(3)))
+    if not refused:
         raise Skip("every input of its kind is accepted")
-    for described, sample in wrong:
+    for described, sample in refused:
         try:
             list(islice(iter(subject.preprocess.rows(sample).rows), 1))
         except LayerzooError:
@@ -265,8 +265,8 @@ def repeat(subject: ModelSubject) -> Iterator[Finding]:
     if type(text_tokenizer).__module__.partition(".")[0] != subject.owner.manifest.module or subject.owner.is_core:
         return  # a library's tokenizer, or that of this package
     encoded = [(text, list(ids)) for text, ids in _encoded(text_tokenizer)]
-    elsewhere = tokens_elsewhere(subject, [text for text, _ in encoded])
-    for (text, ids), other_ids in zip(encoded, elsewhere, strict=False):
+    other_process = tokens_elsewhere(subject, [text for text, _ in encoded])
+    for (text, ids), other_ids in zip(encoded, other_process, strict=False):
         if ids != other_ids:
             cause = f"encode({text!r}) gives {ids[:6]} here, and {other_ids[:6]} in another process"
             yield finding(subject, "preprocess-repeat", cause)

@@ -50,16 +50,16 @@ def layers(subject: ModelSubject) -> Iterator[Finding]:
     """Find declared layers that do not run, or that are ambiguous, and an order that is not that of execution."""
     declared = subject.tracer.spec.layers
     trace = subject.tracer.trace
-    wrong = False
+    has_wrong_layer = False
     for layer in declared:
         try:
             shape_of(trace, layer, model=subject.spec.id)
         except LayerzooError as error:
-            wrong = True
+            has_wrong_layer = True
             yield finding(subject, "shape-layers", reason_of(error))
     if not declared:
         subject.resolved  # noqa: B018 - names the layers
-    elif not wrong:
+    elif not has_wrong_layer:
         try:
             ordered = [layer.name for layer in subject.resolved.spec.layers]
         except LayerzooError:
@@ -92,9 +92,9 @@ def _contradicting(subject: ModelSubject, code: str, part: Literal["axes", "toke
         if evidence is None:
             continue
         modality = tracer.preprocess.modality
-        for wrong in contradictions(layer, evidence, modality, has_own_shape=layer not in elsewhere):
-            if wrong.part == part:
-                yield finding(subject, code, f"layer {layer.name}: {wrong.text}")
+        for contradiction in contradictions(layer, evidence, modality, has_own_shape=layer not in elsewhere):
+            if contradiction.part == part:
+                yield finding(subject, code, f"layer {layer.name}: {contradiction.text}")
 
 
 def _runnable(subject: ModelSubject) -> list[Layer]:
@@ -170,20 +170,20 @@ def stale(subject: ModelSubject) -> Iterator[Finding]:
     stored = traced_layers(subject.spec)
     if stored is None and not subject.spec.traced_with:
         raise Skip("it was not traced before")
-    wrong = _differences(stored or subject.spec.layers, current)
+    stale_layers = _differences(stored or subject.spec.layers, current)
     if subject.spec.traced_with:
         bare = subject.with_layers(())
-        wrong += _differences(subject.spec.layers, {layer.name: layer for layer in bare})
-    for text in dict.fromkeys(wrong):
+        stale_layers += _differences(subject.spec.layers, {layer.name: layer for layer in bare})
+    for text in dict.fromkeys(stale_layers):
         yield finding(subject, "shape-stale", text)
 
 
 def _differences(stored: tuple[Layer, ...], current: dict[str, Layer]) -> list[str]:
-    wrong = []
+    texts = []
     for layer in stored:
         current_layer = current.get(layer.name)
         if current_layer is None:
-            wrong.append(f"layer {layer.name} was stored by an earlier trace, and the network has it no longer")
+            texts.append(f"layer {layer.name} was stored by an earlier trace, and the network has it no longer")
             continue
         changed_fields = [
             field.name for field in fields(Layer) if getattr(layer, field.name) != getattr(current_layer, field.name)
@@ -192,8 +192,8 @@ def _differences(stored: tuple[Layer, ...], current: dict[str, Layer]) -> list[s
             listed = ", ".join(
                 f"{name} {getattr(layer, name)} (now {getattr(current_layer, name)})" for name in changed_fields
             )
-            wrong.append(f"layer {layer.name}: an earlier trace stored {listed}")
-    return wrong
+            texts.append(f"layer {layer.name}: an earlier trace stored {listed}")
+    return texts
 
 
 MODEL_CHECKS = {

@@ -112,9 +112,9 @@ def hook(plugin: PluginSubject) -> Iterator[Finding]:
             hint = nearest_hint(nearest(function.name, list(hook_arguments)))
             cause = f"there is no hook {function.name}. {hint}".rstrip()
             yield finding(plugin, "static-hook", cause, place=place)
-        elif wrong := [name for name in function.arguments if name not in hook_arguments[function.name]]:
+        elif unknown := [name for name in function.arguments if name not in hook_arguments[function.name]]:
             possible = ", ".join(hook_arguments[function.name])
-            cause = f"{function.name} asks for {', '.join(wrong)}, which is not given. Possible: {possible}"
+            cause = f"{function.name} asks for {', '.join(unknown)}, which is not given. Possible: {possible}"
             yield finding(plugin, "static-hook", cause, place=place)
 
 

@@ -104,8 +104,8 @@ def opened(
             yield _target(manifests, None, zoo, time_limit_s, all_models, aliases, options)
             return
         if manifests is None and _is_path(name):
-            what = "file" if name.endswith(_FILES) else "folder"
-            raise NotFoundError(f"there is no {what} {name}. Next: {_NEXT}", asked=name)
+            noun = "file" if name.endswith(_FILES) else "folder"
+            raise NotFoundError(f"there is no {noun} {name}. Next: {_NEXT}", asked=name)
         zoo = registry()
         spec = None
         if manifests is None:
@@ -168,7 +168,7 @@ def choose_models(plugin: PluginSubject, *, all_models: bool = False) -> list[Mo
         return list(plugin.specs)
     catalogued = {spec.id for spec in plugin.specs if plugin.is_catalogued(spec.id)}
     by_hand = [spec for spec in plugin.specs if spec.id not in catalogued]
-    few = sorted(
+    by_size = sorted(
         (
             spec
             for spec in plugin.specs
@@ -176,8 +176,8 @@ def choose_models(plugin: PluginSubject, *, all_models: bool = False) -> list[Mo
         ),
         key=lambda spec: (spec.params, spec.id),
     )
-    networks = {(spec.params, spec.modality): spec for spec in reversed(few)}  # weights of one network occur once
-    return [*by_hand, *sorted(networks.values(), key=few.index)[:_CATALOGUED]]
+    networks = {(spec.params, spec.modality): spec for spec in reversed(by_size)}  # weights of one network occur once
+    return [*by_hand, *sorted(networks.values(), key=by_size.index)[:_CATALOGUED]]
 
 
 def expected_failures(folder: Path | None) -> dict[str, str]:

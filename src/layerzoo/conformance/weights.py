@@ -187,9 +187,9 @@ def _is_initial(stored: Tensor, fresh: Tensor) -> bool:
             and fresh_values[0] == fresh_values[-1]
             and stored_values[0] == fresh_values[0]
         )
-    every = np.concatenate([stored_values, fresh_values])
-    gaps = np.searchsorted(stored_values, every, side="right") / len(stored_values) - np.searchsorted(
-        fresh_values, every, side="right"
+    all_values = np.concatenate([stored_values, fresh_values])
+    gaps = np.searchsorted(stored_values, all_values, side="right") / len(stored_values) - np.searchsorted(
+        fresh_values, all_values, side="right"
     ) / len(fresh_values)
     return bool(np.abs(gaps).max() <= _ALIKE * np.sqrt(1 / len(stored_values) + 1 / len(fresh_values)))
 

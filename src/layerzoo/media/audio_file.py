@@ -96,22 +96,22 @@ class Track:
 def track_of(decode: Callable[[], Iterator[Block]]) -> Track:
     """Decode to the end, and keep the samples while they are few. Raises: what the decoder raises."""
     track, most = Track(decode), limits().kept_samples
-    held, held_samples = 0, 0  # blocks are joined to large ones: a frame of a file has some hundred samples
+    unjoined, unjoined_samples = 0, 0  # blocks are joined to large ones: a frame of a file has some hundred samples
     for rate, block in decode():
         progress.beat()
         if not track.segments or track.segments[-1].sample_rate_hz != rate:
             track.segments.append(Segment(rate))
-            held, held_samples = 0, 0
+            unjoined, unjoined_samples = 0, 0
         segment = track.segments[-1]
         segment.length += len(block)
         segment.is_finite = segment.is_finite and bool(np.isfinite(block).all())
         if track.kept is None:
             continue
         track.kept.append((rate, block))
-        held, held_samples = held + 1, held_samples + len(block)
-        if held_samples >= BLOCK_SAMPLES:
-            track.kept[-held:] = [(rate, np.concatenate([part for _, part in track.kept[-held:]]))]
-            held, held_samples = 0, 0
+        unjoined, unjoined_samples = unjoined + 1, unjoined_samples + len(block)
+        if unjoined_samples >= BLOCK_SAMPLES:
+            track.kept[-unjoined:] = [(rate, np.concatenate([part for _, part in track.kept[-unjoined:]]))]
+            unjoined, unjoined_samples = 0, 0
         if track.length * (block[:1].size or 1) > most:
             track.kept = None
     return track

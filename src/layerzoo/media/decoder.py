@@ -369,8 +369,10 @@ class _Reading(Iterator[Part]):
     def _failure(self, reason: str) -> SampleError:
         return SampleError(name_of(self._source), reason)
 
-    def _too_slow(self, seconds: float, how: str) -> str:
-        return f"decoding it took {seconds:g} s {how}, which is the limit. Next: raise it with {variable_of('seconds')}"
+    def _too_slow(self, seconds: float, phrase: str) -> str:
+        return (
+            f"decoding it took {seconds:g} s {phrase}, which is the limit. Next: raise it with {variable_of('seconds')}"
+        )
 
     def _why_it_ended(self, exit_code: int | None) -> str:
         if exit_code == -signal.SIGALRM:

@@ -46,8 +46,8 @@ def _reason_without_kind(inputs: Sequence[str], unknown_files: Sequence[Path]) -
     kinds = ", ".join(NOUNS.values())
     if unknown_files:
         first = unknown_files[0]
-        where = "" if [str(first)] == list(inputs) else f"{shown(first)} "
-        return f"no file has a known kind ({kinds}): {where}{_description(first)}. Choose a model: --model MODEL"
+        location = "" if [str(first)] == list(inputs) else f"{shown(first)} "
+        return f"no file has a known kind ({kinds}): {location}{_description(first)}. Choose a model: --model MODEL"
     if all(paths.exists(name) and Path(name).is_dir() for name in inputs):
         return f"no files in this folder. Files of features, hidden files and pipes do not count. Possible: {kinds}"
     if all(not paths.exists(name) for name in inputs):

@@ -62,8 +62,8 @@ def missing(name: str, *, hint: bool = True) -> str:
     """
     parent, missing_name = os.path.split(name)
     try:
-        close = nearest(missing_name, [path.name for path in Path(parent).iterdir()]) if hint else []
+        similar = nearest(missing_name, [path.name for path in Path(parent).iterdir()]) if hint else []
     except (OSError, ValueError):
-        close = []
-    hint_text = nearest_hint([shown(Path(parent, name)) for name in close])
+        similar = []
+    hint_text = nearest_hint([shown(Path(parent, name)) for name in similar])
     return f"no such file or folder. {hint_text}".removesuffix(". ")

@@ -75,8 +75,8 @@ def choose_prompt(prompt: str | None, tokenizer: Tokenizer, *, model: str, max_t
         return Prompt(prompt or "")
     text = prompts.default if prompt is None else prompts.texts.get(prompt, prompt)
     if prompt and prompt not in prompts.texts and any(prompts.texts.values()) and _NAME.fullmatch(prompt):
-        close = nearest(prompt, list(prompts.texts))
-        hint = nearest_hint(close)
+        similar = nearest(prompt, list(prompts.texts))
+        hint = nearest_hint(similar)
         raise UsageError(
             f"{model} has no prompt named '{prompt}'. {hint}All: {', '.join(prompts.texts)}. "
             f"To give a prompt of one word as text, end it with the space before the text: '{prompt} '"

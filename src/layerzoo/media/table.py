@@ -164,8 +164,8 @@ def chosen_column(column: str | None, columns: Sequence[str], texts: Sequence[st
 
 
 def listed(names: Sequence[str]) -> str:
-    few = ", ".join(name if len(name) <= 100 else f"{name[:97]}…" for name in names[:_LISTED])
-    return f"{few}, … ({len(names)} in all)" if len(names) > _LISTED else few or "none"
+    shortened = ", ".join(name if len(name) <= 100 else f"{name[:97]}…" for name in names[:_LISTED])
+    return f"{shortened}, … ({len(names)} in all)" if len(names) > _LISTED else shortened or "none"
 
 
 def _text_or_refusal(value: Any) -> Cell:

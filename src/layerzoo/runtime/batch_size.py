@@ -120,15 +120,15 @@ def _row_bytes(
     backbone: Backbone, pools: Mapping[str, str], enlargement: Enlargement | None = None
 ) -> tuple[int, int, int] | None:
     """Return the memory of a forward pass without rows and that of each row, in bytes, and the positions of a row."""
-    few, more = (backbone.preprocess.example(count, enlargement) for count in (_FEW, _MORE))
-    if few is None or more is None:
+    small_batch, large_batch = (backbone.preprocess.example(count, enlargement) for count in (_FEW, _MORE))
+    if small_batch is None or large_batch is None:
         return None
     try:
-        less, larger = peak_bytes(backbone, few, pools), peak_bytes(backbone, more, pools)
+        small_peak, large_peak = peak_bytes(backbone, small_batch, pools), peak_bytes(backbone, large_batch, pools)
     except Exception:  # noqa: BLE001 - a network may raise anything; a sample on which it fails is reported when it runs
         return None
-    row = max(1, (larger - less) // (_MORE - _FEW))
-    return max(0, less - _FEW * row), row, few.total
+    row = max(1, (large_peak - small_peak) // (_MORE - _FEW))
+    return max(0, small_peak - _FEW * row), row, small_batch.total
 
 
 def _longest(length: int, row: int, row_of_twice: int, most: int) -> tuple[int, int]:

@@ -167,12 +167,17 @@ def differences(namespace: str, traced: Sequence[Traced], text: str) -> Iterator
 
 def _unlike(row: CatalogueRow, shipped_row: CatalogueRow) -> Iterator[str]:
     for key in sorted(row.keys() | shipped_row.keys()):
-        mine, its = row.get(key), shipped_row.get(key)
-        if mine == its:
+        value, shipped_value = row.get(key), shipped_row.get(key)
+        if value == shipped_value:
             continue
-        if isinstance(mine, list) and isinstance(its, list):  # of tables of layers, only the rows that differ
-            mine, its = [row for row in mine if row not in its], [row for row in its if row not in mine]
-        yield f"{key} is {_short(mine)}, and in the file {_short(its)}"
+        if isinstance(value, list) and isinstance(
+            shipped_value, list
+        ):  # of tables of layers, only the rows that differ
+            value, shipped_value = (
+                [row for row in value if row not in shipped_value],
+                [row for row in shipped_value if row not in value],
+            )
+        yield f"{key} is {_short(value)}, and in the file {_short(shipped_value)}"
 
 
 def _short(value: Any) -> str:
@@ -271,12 +276,12 @@ def _trace_models(namespace: str, rows: Sequence[CatalogueRow], zoo: Registry) -
         spec = _spec(namespace, row, zoo)
         try:
             model_hooks = ModelHooks.of(spec, zoo)
-            what, params = _identity(spec, model_hooks)
-            if what not in facts:
+            key, params = _identity(spec, model_hooks)
+            if key not in facts:
                 resolved = trace_model(spec, Files(), model_hooks, zoo, layouts=layouts)
                 layouts = resolved.tracer.layouts
-                facts[what] = {"flops": resolved.tracer.flops, "layers": layer_table.packed(resolved.spec.layers)}
-            yield {**row, "params": params, **facts[what]}
+                facts[key] = {"flops": resolved.tracer.flops, "layers": layer_table.packed(resolved.spec.layers)}
+            yield {**row, "params": params, **facts[key]}
         except LayerzooError as error:
             yield {**row, "failed": _cause(error)}
 
@@ -296,8 +301,8 @@ def _identity(spec: ModelSpec, model_hooks: ModelHooks) -> tuple[tuple[Any, ...]
     """
     with trace_mode("meta"):
         network = build_uninitialised(spec, model_hooks, Files())
-    what = (signature(network), spec.preprocess or spec.args)
-    return what, sum(parameter.numel() for parameter in network.parameters())
+    key = (signature(network), spec.preprocess or spec.args)
+    return key, sum(parameter.numel() for parameter in network.parameters())
 
 
 def _listed(namespace: str, zoo: Registry) -> Mapping[str, Sequence[CatalogueRow]]:
@@ -315,12 +320,14 @@ def _listed_by(manifest: PluginManifest) -> Mapping[str, Sequence[CatalogueRow]]
         raise PluginError(message, plugin=namespace)
     try:
         listed = json.loads(json.dumps(answer, allow_nan=False))
-        wrong = list(_mistakes(listed, manifest))
+        mistakes = list(_mistakes(listed, manifest))
     except (TypeError, ValueError) as error:
-        listed, wrong = {}, [f"it is not valid JSON: {error}"]
-    if wrong:
-        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        message = f"what the hook layerzoo_catalogue of the plugin '{namespace}' lists does not fit: {wrong[0]}{more}"
+        listed, mistakes = {}, [f"it is not valid JSON: {error}"]
+    if mistakes:
+        suffix = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+        message = (
+            f"what the hook layerzoo_catalogue of the plugin '{namespace}' lists does not fit: {mistakes[0]}{suffix}"
+        )
         raise PluginError(message, plugin=namespace)
     return dict(listed)
 

@@ -256,10 +256,10 @@ def _saved_content(name: str, files: Files) -> CheckpointContent | None:
     if name in files.partial or not name.endswith(".safetensors"):
         return None
     stored = Safetensors.of(files, name)
-    noted = read_metadata(files[name])
-    if _SAVED not in noted:
+    metadata = read_metadata(files[name])
+    if _SAVED not in metadata:
         return None
-    objects, versions = (json.loads(noted.get(key, "{}")) for key in (_OBJECTS, _VERSIONS))
+    objects, versions = (json.loads(metadata.get(key, "{}")) for key in (_OBJECTS, _VERSIONS))
     return CheckpointContent(stored, objects=frozenset(objects), versions=versions, is_saved=True)
 
 
@@ -401,10 +401,10 @@ def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     for name, tensor in tensors.items():
         if tensor.is_quantized or tensor.layout is not torch.strided:
-            kind, how = ("quantised", "dequantize") if tensor.is_quantized else ("sparse", "to_dense")
+            kind, conversion = ("quantised", "dequantize") if tensor.is_quantized else ("sparse", "to_dense")
             raise WeightsError(
                 f"'{name}' in the checkpoint is a {kind} tensor ({tensor.dtype}, {tensor.layout}), which layerzoo does "
-                f"not load. Next: save {name}.{how}(), and let the network make its own from it"
+                f"not load. Next: save {name}.{conversion}(), and let the network make its own from it"
             )
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
 

@@ -54,7 +54,9 @@ def check_layer(
         has_own_shape: whether the declared shape was stated for this model, and not for its base.
     Raises: DeclarationError, which names the declaration and the result of the trace.
     """
-    messages = [wrong.text for wrong in contradictions(layer, evidence, modality, has_own_shape=has_own_shape)]
+    messages = [
+        contradiction.text for contradiction in contradictions(layer, evidence, modality, has_own_shape=has_own_shape)
+    ]
     if messages:
         raise DeclarationError(f"{model}, layer {layer.name}: {'; '.join(messages)}. {ADVICE}")
 
@@ -64,8 +66,8 @@ def contradictions(
 ) -> Iterator[Contradiction]:
     """Yield the contradictions between the declaration of a layer and a trace. Arguments: :func:`check_layer`."""
     axes, shape = layer.axes, evidence.shape
-    if axes is not None and (wrong := _wrong_axes(axes, evidence)):
-        yield Contradiction("axes", wrong)
+    if axes is not None and (mistake := _wrong_axes(axes, evidence)):
+        yield Contradiction("axes", mistake)
         return
     for text in _wrong_tokens(layer, evidence, modality):
         yield Contradiction("tokens", text)
@@ -114,8 +116,8 @@ def _wrong_tokens(layer: Layer, evidence: LayerEvidence, modality: Modality) -> 
     elif last is not None:
         allowed = added[1] if is_placed and added else inferred
         if modality != "text" and allowed is not None and last > allowed:
-            where = "after those of the input" if is_placed else "in all that do not cover the input"
-            yield f"declared are the last {last} tokens, and the network has {allowed} tokens {where}"
+            position = "after those of the input" if is_placed else "in all that do not cover the input"
+            yield f"declared are the last {last} tokens, and the network has {allowed} tokens {position}"
     elif axes is not None and sequence and prefix + suffix >= shape[sequence[0]]:
         yield f"{declared}, and there are {shape[sequence[0]]} tokens in all"
     elif inferred is None:
@@ -150,10 +152,12 @@ def check_frames(spec: ModelSpec, layers: Sequence[Layer], traced: Sequence[tupl
     listed = [
         f"{layer.name} {' and '.join(map(str, frames))}" for layer, frames in zip(layers, traced_frames, strict=True)
     ]
-    few = ", ".join(listed[-_LISTED:]) + (f" and {len(listed) - _LISTED} more layers" if len(listed) > _LISTED else "")
+    summary = ", ".join(listed[-_LISTED:]) + (
+        f" and {len(listed) - _LISTED} more layers" if len(listed) > _LISTED else ""
+    )
     raise DeclarationError(
         f"{spec.id}: declared is frame_hop_samples: [{frame}, {hop}], which makes {' and '.join(map(str, expected))} "
-        f"frames of {samples} samples, and the network makes: {few}. {ADVICE}"
+        f"frames of {samples} samples, and the network makes: {summary}. {ADVICE}"
     )
 
 

@@ -516,10 +516,10 @@ def _require_working_network(backbone: Backbone, failure: Exception) -> None:
                 plugin=backbone.spec.builder,
             ) from error
         line = line_of(failure, resolved_model(backbone).hooks.folders)
-        where = f" (at {line})" if line else ""
+        location = f" (at {line})" if line else ""
         raise PluginError(
-            f"the network of {backbone.spec.id} fails on any input: {summary(failure)}{where}. If backbone.module was "
-            "converted: load() takes precision=",
+            f"the network of {backbone.spec.id} fails on any input: {summary(failure)}{location}. If backbone.module "
+            "was converted: load() takes precision=",
             plugin=backbone.spec.builder,
         ) from error
 

@@ -229,10 +229,10 @@ def _source(group: list[str], checkpoint: Checkpoint, model: str) -> str:
 
 def _missing(name: str, checkpoint: Checkpoint, model: str) -> WeightsError:
     refuse_packed(checkpoint.stored.meta(), name, model=model, label=checkpoint.label)
-    few = ", ".join(list(checkpoint.shapes)[:3])
+    examples = ", ".join(list(checkpoint.shapes)[:3])
     return WeightsError(
         f"{model}: the checkpoint {checkpoint.label} has no '{name}'. "
-        f"It has {len(checkpoint.shapes)} tensors{f': {few}, …' if few else ''}. "
+        f"It has {len(checkpoint.shapes)} tensors{f': {examples}, …' if examples else ''}. "
         "If its keys are called differently, map them: layerzoo.load(…, keys={…}), or `weights: {keys: …}` in a "
         "registry.yaml"
     )

@@ -147,10 +147,10 @@ def _answered_models(repository: Repository, files: Files) -> Iterator[dict[str,
     for model in answer:
         own = {**model, "builder": repository.builder}
         fields, mistakes = check_model(repository.id, own, Path())
-        wrong = [*map(str, mistakes), *(f"{key} must not be said" for key in _NOT_FOUND if key in model)]
-        if wrong or fields is None:
+        problems = [*map(str, mistakes), *(f"{key} must not be said" for key in _NOT_FOUND if key in model)]
+        if problems or fields is None:
             answer_of = f"the answer of the hook layerzoo_identify of the plugin '{namespace}' for {repository.id}"
-            raise PluginError(f"{answer_of} does not fit: {'; '.join(wrong)}", plugin=namespace)
+            raise PluginError(f"{answer_of} does not fit: {'; '.join(problems)}", plugin=namespace)
         yield {key: value for key, value in fields.items() if key not in _NOT_FOUND}
 
 

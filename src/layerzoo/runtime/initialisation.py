@@ -70,12 +70,12 @@ def construct_for_checkpoint(make: Callable[[], nn.Module], *, model: str) -> nn
 
 
 def _announce_random(model: str, names: list[str]) -> None:
-    listed = f" ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})" if names else ""
+    paths = f" ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})" if names else ""
     logging.getLogger("layerzoo").warning(
         "%s: its constructor draws random numbers for values that no checkpoint holds%s. layerzoo draws them from seed "
         "%d, the same at every load",
         model,
-        listed,
+        paths,
         SEED_OF_CONSTANTS,
     )
 

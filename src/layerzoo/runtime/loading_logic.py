@@ -138,12 +138,12 @@ class LoadingLogic(TorchDispatchMode):
         """
         missing: list[str] = []
         versions = self._checkpoint.versions
-        refused = self._load(versions, needed, missing)
-        if refused is not None and not versions:  # safetensors files of most programs do not keep them
+        refusal = self._load(versions, needed, missing)
+        if refusal is not None and not versions:  # safetensors files of most programs do not keep them
             own = {path: {"version": module._version} for path, module in self._network.named_modules()}
-            refused = refused if self._load(own, needed, missing) is not None else None
-        if refused is not None:
-            reason, error = refused
+            refusal = refusal if self._load(own, needed, missing) is not None else None
+        if refusal is not None:
+            reason, error = refusal
             message = f"{model}: its own loading code does not take {self._checkpoint.label}: {reason}"
             raise WeightsError(message) from error
         self._require_extra_state(missing, set(modules), model)
@@ -232,7 +232,7 @@ class LoadingLogic(TorchDispatchMode):
 
     def _remaining(self) -> list[_StorageView]:
         """Return placeholders and tensors of the network that have no values yet and still exist."""
-        deferred = [memory for held in self._deferred.values() for memory in held.values()]
+        deferred = [memory for memories in self._deferred.values() for memory in memories.values()]
         return [memory for memory in (*self._sources.values(), *deferred) if not memory.reference.expired()]
 
     # ------------------------------------------------------------ reports of the two modes
@@ -273,12 +273,12 @@ class LoadingLogic(TorchDispatchMode):
     def need(self, tensor: Tensor) -> None:
         """Read the values of a tensor, if it is a placeholder, or a parameter without values."""
         key = _storage(tensor)
-        held = [*self._deferred.pop(key, {}).values()]
+        sources = [*self._deferred.pop(key, {}).values()]
         if (source := self._sources.pop(key, None)) is not None:
-            held.append(source)
-        if held:
-            self._fetch([memory.name for memory in held])
-            for memory in held:
+            sources.append(source)
+        if sources:
+            self._fetch([memory.name for memory in sources])
+            for memory in sources:
                 memory.fill(self.values[memory.name])
         if self._undefined.get(key):
             self._needs_constructor = True

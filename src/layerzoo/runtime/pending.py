@@ -200,9 +200,9 @@ def _row_count(rows: Iterable[InputRow]) -> int | None:
     return len(rows) if is_known and isinstance(rows, Sequence) else None
 
 
-def failed_sample(id: str, what: str, error: Exception) -> SampleError:
-    """Return the error for a sample on which code outside of layerzoo fails. what: the step that failed."""
-    failure = SampleError(id, f"{what}: {summary(error)}")
+def failed_sample(id: str, step: str, error: Exception) -> SampleError:
+    """Return the error for a sample on which code outside of layerzoo fails. step: the one that failed."""
+    failure = SampleError(id, f"{step}: {summary(error)}")
     failure.__cause__ = error
     return failure
 

@@ -60,9 +60,9 @@ def read_pickle(path: Path, files: Files, allow_pickle: bool) -> StateDict:
         )
     try:
         with torch.serialization.safe_globals(_SAFE_CLASSES):
-            if refused := _refused(path):
+            if classes := _refused(path):
                 raise WeightsError(
-                    f"{path} cannot be read as a pickled state dict: it holds objects of {', '.join(refused)}, which "
+                    f"{path} cannot be read as a pickled state dict: it holds objects of {', '.join(classes)}, which "
                     "are never unpickled. Next: save the state dict alone, best as safetensors"
                 )
             loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -109,15 +109,15 @@ def _refused(path: Path) -> list[str]:
 def _no_state_dict(
     path: Path, state: Any, entry: str | None, inside: Sequence[tuple[tuple[str, ...], int]]
 ) -> WeightsError:
-    where = f" under '{entry}'" if entry else ""
-    said = f"{path} holds {type(state).__name__}{where} and no state dict, which has a tensor for each name"
+    location = f" under '{entry}'" if entry else ""
+    message = f"{path} holds {type(state).__name__}{location} and no state dict, which has a tensor for each name"
     if not inside:
-        return WeightsError(said)
-    listed = [f"{''.join(f'[{key!r}]' for key in keys)} ({count} tensors)" for keys, count in inside[:_LISTED]]
+        return WeightsError(message)
+    nested = [f"{''.join(f'[{key!r}]' for key in keys)} ({count} tensors)" for keys, count in inside[:_LISTED]]
     more = f" and {len(inside) - _LISTED} more" if len(inside) > _LISTED else ""
     chosen = "".join(f"[{key!r}]" for key in inside[0][0])
     return WeightsError(
-        f"{said}. It has these inside: {', '.join(listed)}{more}. Next: save the one you mean alone, as in "
+        f"{message}. It has these inside: {', '.join(nested)}{more}. Next: save the one you mean alone, as in "
         f"torch.save(torch.load({path.name!r}, weights_only=True){chosen}, 'weights.pth')"
     )
 

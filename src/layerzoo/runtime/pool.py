@@ -344,8 +344,8 @@ def _gram(values: Tensor, mask: Tensor) -> Tensor:
     """Compute the Gram matrix per position: Gatys et al., "Image Style Transfer Using Convolutional Neural
     Networks", CVPR 2016, eq. 3."""
     mask = mask.to(values.device)
-    true = values.masked_fill(~mask[..., None], 0.0)
-    gram = true.transpose(1, 2) @ true / mask.sum(1)[:, None, None]
+    unpadded = values.masked_fill(~mask[..., None], 0.0)
+    gram = unpadded.transpose(1, 2) @ unpadded / mask.sum(1)[:, None, None]
     rows, columns = torch.triu_indices(gram.shape[1], gram.shape[2], device=gram.device)
     return gram[:, rows, columns]
 

@@ -349,10 +349,14 @@ def _without_catalogued_layers(spec: ModelSpec) -> ModelSpec:
 def _outdated(spec: ModelSpec, zoo: Registry, error: Exception) -> LayerError | None:
     """Return the error for a catalogue that was generated with other libraries; None for the installed ones."""
     installed = library_versions(spec, zoo)
-    then = {name: version for name, version in spec.traced_with.to_dict().items() if installed.get(name) != version}
-    if not then:
+    traced_with = {
+        name: version for name, version in spec.traced_with.to_dict().items() if installed.get(name) != version
+    }
+    if not traced_with:
         return None
-    versions = " and ".join(f"{name} {version} (installed: {installed.get(name)})" for name, version in then.items())
+    versions = " and ".join(
+        f"{name} {version} (installed: {installed.get(name)})" for name, version in traced_with.items()
+    )
     return LayerError(
         f"{error}\nThe layers of {spec.id} were traced with {versions}. To trace them again: "
         f"zoo layers --trace {spec.id}"

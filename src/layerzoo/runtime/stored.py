@@ -155,32 +155,36 @@ class Safetensors:
         }
 
     def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
-        for part, held in self._by_part(names):
+        for part, part_names in self._by_part(names):
             if part.partial is not None:
-                part.partial.ensure(_spans(part, held), of_file(progress, part.name))
+                part.partial.ensure(_spans(part, part_names), of_file(progress, part.name))
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         requested = list(names)
         self.fetch(requested)
-        return {name: tensor for part, held in self._by_part(requested) for name, tensor in _read(part, held).items()}
+        return {
+            name: tensor
+            for part, part_names in self._by_part(requested)
+            for name, tensor in _read(part, part_names).items()
+        }
 
     def chunks(self, names: Iterable[str], size: int) -> list[list[str]]:
         """Divide names into groups for :meth:`read_hashed`: consecutive tensors of one file.
 
         size: the number of bytes from which a group is complete.
         """
-        return [chunk for part, held in self._by_part(names) for chunk in _chunks(part, held, size)]
+        return [chunk for part, part_names in self._by_part(names) for chunk in _chunks(part, part_names, size)]
 
     def read_hashed(self, chunk: Sequence[str]) -> dict[str, HashedTensor]:
         """Read and hash some tensors of one file on disk, in this thread. Raises: WeightsError, OSError."""
         return _read_chunk(self.homes[chunk[0]], chunk, is_hashed=True)
 
     def _by_part(self, names: Iterable[str]) -> list[tuple[_SafetensorsFile, list[str]]]:
-        held: dict[str, tuple[_SafetensorsFile, list[str]]] = {}
+        by_part: dict[str, tuple[_SafetensorsFile, list[str]]] = {}
         for name in names:
             part = self.homes[name]
-            held.setdefault(part.name, (part, []))[1].append(name)
-        return list(held.values())
+            by_part.setdefault(part.name, (part, []))[1].append(name)
+        return list(by_part.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,21 +252,24 @@ class Joined:
         return tensors
 
     def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
-        for _, stored, held in self._by_file(names):
-            stored.fetch(held, progress)
+        for _, stored, own_names in self._by_file(names):
+            stored.fetch(own_names, progress)
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
-        parts = [(prefix, stored.read(held)) for prefix, stored, held in self._by_file(names)]
+        parts = [(prefix, stored.read(own_names)) for prefix, stored, own_names in self._by_file(names)]
         return {f"{prefix}{name}": tensor for prefix, tensors in parts for name, tensor in tensors.items()}
 
     def _by_file(self, names: Iterable[str]) -> list[tuple[str, Stored, list[str]]]:
         """Group names by file, with the prefix that they have here."""
-        held: dict[str, list[str]] = {}
+        by_folder: dict[str, list[str]] = {}
         for name in names:
             folder = name.rpartition("/")[0]
             home = folder if folder in self.modules else ""
-            held.setdefault(home, []).append(name.removeprefix(f"{home}/") if home else name)
-        return [(f"{prefix}/" if prefix else "", self.modules.get(prefix, self.main), held[prefix]) for prefix in held]
+            by_folder.setdefault(home, []).append(name.removeprefix(f"{home}/") if home else name)
+        return [
+            (f"{prefix}/" if prefix else "", self.modules.get(prefix, self.main), by_folder[prefix])
+            for prefix in by_folder
+        ]
 
 
 def _part(files: Files, name: str) -> _SafetensorsFile:

@@ -206,8 +206,8 @@ def trace(
             batch.run(network)
     except Exception as error:
         line = line_of(error, folders)
-        where = f"\n{line}" if line else ""
-        message = f"{type(network).__name__} does not run on its example input: {summary(error)}{where}"
+        location = f"\n{line}" if line else ""
+        message = f"{type(network).__name__} does not run on its example input: {summary(error)}{location}"
         raise TraceError(message) from error
     return recorder.trace(batch.size, built, has_values)
 

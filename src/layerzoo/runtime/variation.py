@@ -309,10 +309,10 @@ def _differ(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
 
 
 def _listed(names: Mapping[str, Any], limit: int = 4) -> str:
-    few = list(names)[:limit]
-    return ", ".join(few) + (f" and {len(names) - limit} more layers" if len(names) > limit else "")
+    shortened = list(names)[:limit]
+    return ", ".join(shortened) + (f" and {len(names) - limit} more layers" if len(names) > limit else "")
 
 
-def _by(by_layer: Mapping[str, tuple[str, ...]], what: str) -> str:
+def _by(by_layer: Mapping[str, tuple[str, ...]], phrase: str) -> str:
     paths = {path or "the network's own forward": None for modules in by_layer.values() for path in modules}
-    return f" ({what} {_listed(paths)})".replace("more layers", "more modules") if paths else ""
+    return f" ({phrase} {_listed(paths)})".replace("more layers", "more modules") if paths else ""

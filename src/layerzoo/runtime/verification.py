@@ -92,8 +92,10 @@ def _layers_over_time(tracer: Tracer, *, is_costly: bool) -> list[Layer]:
         return [layer for layer in tracer.spec.layers if "time" in (layer.axes or ())]
     calls = [call for call in tracer.trace.calls if call.module and None in call.outputs]
     named_layers = name_layers(tracer.trace, known_chain(tracer.spec, tracer.hooks, tracer.files))
-    every = [Layer(name=f"module:{call.module}#{call.index}", module=call.module, call=call.index) for call in calls]
-    for layers in (tracer.spec.layers, named_layers, every):
+    module_layers = [
+        Layer(name=f"module:{call.module}#{call.index}", module=call.module, call=call.index) for call in calls
+    ]
+    for layers in (tracer.spec.layers, named_layers, module_layers):
         with_axes = [replace(layer, axes=tracer.axes(layer)) for layer in layers]
         if over_time := [layer for layer in with_axes if "time" in (layer.axes or ())]:
             return over_time

@@ -166,12 +166,12 @@ def _hub_files(listings: Iterable[Listing], all_uses: Sequence[Use]) -> Iterator
     for listing in listings:
         with suppress(MissingLibraryError):  # without huggingface_hub, its cache is not listed
             folder = network.snapshot_folder(listing.repo, listing.commit)
-            able = [use for use in all_uses if use.is_of(listing)]
+            candidates = [use for use in all_uses if use.is_of(listing)]
             for file in listing.files:
-                yield _hub_file(listing, file, folder / file.name, able)
+                yield _hub_file(listing, file, folder / file.name, candidates)
 
 
-def _hub_file(listing: Listing, file: RemoteFile, path: Path, able: Sequence[Use]) -> Item:
+def _hub_file(listing: Listing, file: RemoteFile, path: Path, candidates: Sequence[Use]) -> Item:
     stat = _stat(path, follow=True)
     return Item(
         kind="hub",
@@ -180,7 +180,7 @@ def _hub_file(listing: Listing, file: RemoteFile, path: Path, able: Sequence[Use
         bytes=stat.st_size if stat else 0,
         of_bytes=file.size,
         whole=stat is not None,
-        models=tuple(use.model for use in able if file in use.files),
+        models=tuple(use.model for use in candidates if file in use.files),
         digest=file.etag,
         path=path,
         used=_last_used(stat),
@@ -201,7 +201,7 @@ def _download(folder: Path, listings: Iterable[Listing], all_uses: Sequence[Use]
     if about is None:
         return _unknown_download(folder)
     part = PartialFile(about, web_endpoint(about.source))  # only looked at: nothing is asked of that place
-    able = [use for use in all_uses if use.may_be_download(about.source, about.digest)]
+    candidates = [use for use in all_uses if use.may_be_download(about.source, about.digest)]
     return Item(
         kind="download",
         name=about.source,
@@ -209,8 +209,8 @@ def _download(folder: Path, listings: Iterable[Listing], all_uses: Sequence[Use]
         bytes=part.here_bytes,
         of_bytes=about.size,
         whole=part.is_whole,
-        models=tuple(use.model for use in able),
-        useless=_why_no_download(about.source, able),
+        models=tuple(use.model for use in candidates),
+        useless=_why_no_download(about.source, candidates),
         digest=about.digest,
         path=folder,
         used=_last_used(_stat(part.path)),  # not of its journal, which was just read
@@ -243,10 +243,10 @@ def _revision(source: str, digest: str, listings: Iterable[Listing]) -> str | No
     return having.pop() if len(having) == 1 else None
 
 
-def _why_no_download(source: str, able: Sequence[Use]) -> str | None:
-    if not able:
+def _why_no_download(source: str, candidates: Sequence[Use]) -> str | None:
+    if not candidates:
         return "no declared model uses it"
-    if all(use.is_downloaded(source) for use in able):
+    if all(use.is_downloaded(source) for use in candidates):
         return "huggingface_hub's cache has the whole file"
     return None
 
@@ -261,19 +261,19 @@ def _converted(folder: Path, zoo: Registry, all_uses: Sequence[Use]) -> Iterator
     renewed = {_digest(path) for path in paths if current[path]}
     for path in paths:
         origins = files_of(_digest(path))
-        able = [use for use in all_uses if _is_made_from(use, _digest(path), origins)]
+        candidates = [use for use in all_uses if _is_made_from(use, _digest(path), origins)]
         stat = _stat(path)
         if stat is None:  # another process was faster
             continue
         yield Item(
             kind="converted",
-            name=str(able[0].source if able else origins[0] if origins else path.stem),
+            name=str(candidates[0].source if candidates else origins[0] if origins else path.stem),
             bytes=_allocated(stat),
             of_bytes=stat.st_size,
             whole=True,
-            models=tuple(use.model for use in able),
+            models=tuple(use.model for use in candidates),
             useless=_why_not_converted(
-                is_usable=bool(able or origins), is_old=not current[path] and _digest(path) in renewed
+                is_usable=bool(candidates or origins), is_old=not current[path] and _digest(path) in renewed
             ),
             path=path,
             parts=(path,),

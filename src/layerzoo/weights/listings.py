@@ -24,8 +24,8 @@ def listing_at(repo: str, commit: str) -> Listing:
 
     Raises: UnavailableError.
     """
-    if noted := _stored(repo, listings_folder(repo) / f"{commit}.json"):
-        return noted
+    if stored := _stored(repo, listings_folder(repo) / f"{commit}.json"):
+        return stored
     try:
         listing = listing_now(repo, commit)
     except (OfflineError, ConnectionFailedError, RateLimitedError, ServerError):

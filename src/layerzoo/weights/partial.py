@@ -232,11 +232,11 @@ class PartialFile:
             return
         for line in lines:
             with contextlib.suppress(ValueError, TypeError, KeyError):  # cut off by a kill
-                noted = dict(json.loads(line))
-                if "span" in noted:
-                    start, stop = noted["span"]
-                    noted["span"] = Span(int(start), int(stop))
-                yield noted
+                entry = dict(json.loads(line))
+                if "span" in entry:
+                    start, stop = entry["span"]
+                    entry["span"] = Span(int(start), int(stop))
+                yield entry
 
     def forget(self) -> None:
         """Remove the file and its journal."""

@@ -157,22 +157,22 @@ def current_commit(source: Source) -> str:
 
     Raises: UnavailableError.
     """
-    when = "today it is"
+    time_phrase = "today it is"
     try:
         commit = latest_commit(source)
     except (OfflineError, ConnectionFailedError, RateLimitedError, ServerError):
-        if (seen := seen_commit(source.owner, source.revision or DEFAULT_REVISION)) is None:
+        if (last_commit := seen_commit(source.owner, source.revision or DEFAULT_REVISION)) is None:
             raise
-        commit, when = seen, "the hub cannot be asked now, and when it was seen last it was"
-    _warn_unpinned(str(source), commit, when)
+        commit, time_phrase = last_commit, "the hub cannot be asked now, and when it was seen last it was"
+    _warn_unpinned(str(source), commit, time_phrase)
     return commit
 
 
 @lru_cache(maxsize=1024)
-def _warn_unpinned(source: str, commit: str, when: str) -> None:
+def _warn_unpinned(source: str, commit: str, time_phrase: str) -> None:
     """Once a process."""
     message = "%s is not pinned: %s %s. To keep it at that: zoo lock, or write the commit after an @"
-    logging.getLogger("layerzoo").warning(message, source, when, commit)
+    logging.getLogger("layerzoo").warning(message, source, time_phrase, commit)
 
 
 # ---------------------------------------------------------------- which files

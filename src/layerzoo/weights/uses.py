@@ -95,11 +95,11 @@ def uses(zoo: Registry, lock: Lock, listings: Iterable[Listing]) -> list[Use]:
         lock: the lock in use.
         listings: the known file lists of repositories.
     """
-    noted = {(listing.repo, listing.commit): listing for listing in listings}
-    repos = {repo for repo, _ in noted}
+    by_commit = {(listing.repo, listing.commit): listing for listing in listings}
+    repos = {repo for repo, _ in by_commit}
     declared = {spec.id: spec.weights for spec in zoo.found() if spec.weights} | zoo.weights()
     conventions = file_conventions()
-    all_uses = (_use(model, weights, lock, noted, repos, conventions) for model, weights in declared.items())
+    all_uses = (_use(model, weights, lock, by_commit, repos, conventions) for model, weights in declared.items())
     return [use for use in all_uses if use]
 
 
@@ -107,7 +107,7 @@ def _use(
     model: str,
     weights: Weights,
     lock: Lock,
-    noted: Mapping[tuple[str, str], Listing],
+    by_commit: Mapping[tuple[str, str], Listing],
     repos: Iterable[str],
     conventions: FileConventions,
 ) -> Use | None:
@@ -124,7 +124,7 @@ def _use(
     commit = locked.revision if locked else None
     if source.scheme == "hf" and source.owner in repos:
         commit = _declared_commit(source) or commit or _last_seen_commit(source)
-    listing = noted.get((source.owner, commit or ""))
+    listing = by_commit.get((source.owner, commit or ""))
     files = tuple(_meant(source, link.stated(), listing, conventions)) if listing else ()
     return Use(model, link, commit, files)
 

@@ -103,14 +103,14 @@ class AudioPreprocessor(Preprocessor):
         first = next(parts)
         waveforms = map(array_of, parts if "streamed" in first.facts else chain([first], parts))
         rows = self._rows_of_windows(windowing, waveforms)
-        held: list[InputRow] = []
+        first_rows: list[InputRow] = []
         size = 0
         for row in rows:
-            held.append(row)
+            first_rows.append(row)
             size += sum(array.nbytes for array in row.inputs.values())
             if size > _BYTES_AT_ONCE:
-                return Prepared(chain(held, rows))
-        return Prepared(held)
+                return Prepared(chain(first_rows, rows))
+        return Prepared(first_rows)
 
     def _rows_of_windows(self, windowing: Windowing, waveforms: Iterable[NDArray[np.float32]]) -> Iterator[InputRow]:
         """Yield the rows of each window. One that is longer than the network takes at once has several."""
@@ -136,22 +136,22 @@ class AudioPreprocessor(Preprocessor):
             window: (time,), or (time, channel) for a network that takes several channels.
         Raises: SampleError for one that is too short for the feature extractor.
         """
-        true = len(window)
+        length = len(window)
         padded = self.declared.pad == "window" and self._window is not None
         if padded and self._transform is None:
-            window = np.pad(window, [(0, (self._window or 0) - true), *[(0, 0)] * (window.ndim - 1)])
+            window = np.pad(window, [(0, (self._window or 0) - length), *[(0, 0)] * (window.ndim - 1)])
         inputs = (
             self._transformed(window) if self._transform else AudioInputs({"waveform": np.ascontiguousarray(window.T)})
         )
         row = InputRow(
-            inputs.inputs, valid=true, total=true, mask=inputs.mask, mask_is_optional=inputs.mask_is_optional
+            inputs.inputs, valid=length, total=length, mask=inputs.mask, mask_is_optional=inputs.mask_is_optional
         )
         if padded:
-            return replace(row, total=self._window or true)
+            return replace(row, total=self._window or length)
         if (mask := _mask(row)) is None:
             return row
-        row = replace(row, valid=true * int(mask.sum()) // len(mask))
-        return _padded(row) if self._padded_to_buckets and true >= self._frame else row
+        row = replace(row, valid=length * int(mask.sum()) // len(mask))
+        return _padded(row) if self._padded_to_buckets and length >= self._frame else row
 
     def _transformed(self, window: NDArray[np.float32]) -> AudioInputs:
         assert self._transform is not None

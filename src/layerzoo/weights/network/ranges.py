@@ -184,10 +184,10 @@ def _same_etag(endpoint: Endpoint, previous: str | None, current: str | None) ->
     return current or previous
 
 
-def _changed(endpoint: Endpoint, what: str, previous: str, current: str) -> ChangedError:
+def _changed(endpoint: Endpoint, attribute: str, previous: str, current: str) -> ChangedError:
     return ChangedError(
-        f"{endpoint.label} is not the file on the server that it was: its {what} was {previous}, and is {current} now. "
-        "Nothing of it is used. Next: try again; if that does not help, ask its owner what happened"
+        f"{endpoint.label} is not the file on the server that it was: its {attribute} was {previous}, and is {current} "
+        "now. Nothing of it is used. Next: try again; if that does not help, ask its owner what happened"
     )
 
 
