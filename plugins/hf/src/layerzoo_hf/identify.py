@@ -125,7 +125,7 @@ def default_of(config: Any, modality: Modality, encoder: SentenceEncoder | None)
 def _json(path: Path | None) -> dict[str, Any]:
     """Read a JSON object next to a checkpoint; return an empty one if the file is missing or holds something else."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        data = json.loads(path.read_text(encoding="utf-8")) if path else {}
     except (ValueError, OSError, RecursionError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return data if isinstance(data, dict) else {}

@@ -76,16 +76,16 @@ class Visibility:
 
     def namespaces_of(self, plugin: str) -> list[str]:
         """Return the namespaces of a plugin, by its namespace or its distribution."""
-        known = {each.namespace for each in self._installed if each.is_called(plugin)}
+        namespaces = {each.namespace for each in self._installed if each.is_called(plugin)}
         packages = (source.head["published"] for source in self.sources.values())
-        known |= {name for facts in packages for name, each in facts.items() if plugin in (name, each["package"])}
-        known |= {USER_NAMESPACE} & {plugin}
-        return sorted(known)
+        namespaces |= {name for facts in packages for name, each in facts.items() if plugin in (name, each["package"])}
+        namespaces |= {USER_NAMESPACE} & {plugin}
+        return sorted(namespaces)
 
     def package(self, namespace: str) -> str | None:
         """Return the distribution that provides a namespace; None if it is unknown."""
-        known = (source.head["published"].get(namespace) for source in self.sources.values())
-        return next((facts["package"] for facts in known if facts), None)
+        entries = (source.head["published"].get(namespace) for source in self.sources.values())
+        return next((facts["package"] for facts in entries if facts), None)
 
     def _visible(self, source: str, id: str) -> str:
         """Return the end of a condition that excludes shadowed and disabled models."""
