@@ -127,14 +127,14 @@ def _compute(
 def _quiet(ray: Any) -> Iterator[None]:
     """Switch off the progress reports of Ray Data: the run has its own."""
     context, log = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
-    before = context.enable_progress_bars, log.level
+    settings = context.enable_progress_bars, log.level
     context.enable_progress_bars = False
     log.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        context.enable_progress_bars = before[0]
-        log.setLevel(before[1])
+        context.enable_progress_bars = settings[0]
+        log.setLevel(settings[1])
 
 
 def _waiting(call: RunCall) -> tuple[list[int], dict[int, int]]:

@@ -60,9 +60,9 @@ def cheapest(candidates: Sequence[Candidate], measured: Sequence[Measured], leas
         least: the lowest score.
     Returns: its number.
     """
-    good = [number for number, each in enumerate(measured) if each.mean >= least]
+    eligible = [number for number, each in enumerate(measured) if each.mean >= least]
     return min(
-        good,
+        eligible,
         key=lambda number: (
             math.inf if (flops := candidates[number].facts.get("flops")) is None else flops,
             len(candidates[number].layers),
@@ -71,14 +71,14 @@ def cheapest(candidates: Sequence[Candidate], measured: Sequence[Measured], leas
     )
 
 
-def selection_counts(candidates: Sequence[Candidate], chosen: Sequence[int]) -> dict[str, int]:
+def selection_counts(candidates: Sequence[Candidate], numbers: Sequence[int]) -> dict[str, int]:
     """Return in how many folds each candidate was selected, by its name.
 
     Args:
         candidates: all of them.
-        chosen: the number of the selected one in each fold.
+        numbers: the number of the selected candidate in each fold.
     """
-    names = [f"{candidates[number].model} {candidates[number].layer} {candidates[number].pool}" for number in chosen]
+    names = [f"{candidates[number].model} {candidates[number].layer} {candidates[number].pool}" for number in numbers]
     return dict(Counter(names).most_common())
 
 
@@ -88,12 +88,12 @@ def rank_correlation(rows: Sequence[SweepRow]) -> dict[str, float]:
     Args:
         rows: the candidates.
     """
-    found = {}
+    correlations = {}
     for name in ("logme", "h_score", "nearest_centroid"):
         pairs = [(row.estimates[name], row.score) for row in rows if name in row.estimates]
         if len(pairs) >= _RANKED and all(len(set(side)) > 1 for side in zip(*pairs, strict=True)):
-            found[name] = round(float(spearmanr(*zip(*pairs, strict=True)).statistic), 4)
-    return found
+            correlations[name] = round(float(spearmanr(*zip(*pairs, strict=True)).statistic), 4)
+    return correlations
 
 
 def details_of(

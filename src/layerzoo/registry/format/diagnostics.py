@@ -137,9 +137,9 @@ class Diagnostic:
         )
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Diagnostic:
+    def from_dict(cls, plain: Mapping[str, Any]) -> Diagnostic:
         """Return a diagnostic from its fields, as they are stored in JSON."""
-        return cls(**{**data, "nearest": tuple(data["nearest"])})
+        return cls(**{**plain, "nearest": tuple(plain["nearest"])})
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}:{self.column}: {self.message}"
