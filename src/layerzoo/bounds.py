@@ -46,8 +46,10 @@ def check_counts(written: Any, *, of: str) -> None:
         limit = _limit(key)
         if limit is None:
             continue
-        numbers = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, int | float)]
-        largest = max((abs(each) for each in numbers), default=0)
+        numbers = [
+            number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int | float)
+        ]
+        largest = max((abs(number) for number in numbers), default=0)
         if isinstance(value, list) and limit == _MOST_LAYERS:  # a number for each stage, or the indices of layers
             largest = max(largest, len(value))
         if not largest <= limit:  # as NaN is not
@@ -132,4 +134,4 @@ def _settings(data: Any) -> Iterator[tuple[str, str, Any]]:
                     if isinstance(item, list):
                         open_values.append((f"{prefix}{key}.", item))
         elif isinstance(value, list):
-            open_values += [(prefix, each) for each in value if isinstance(each, Mapping | list)]
+            open_values += [(prefix, child) for child in value if isinstance(child, Mapping | list)]

@@ -126,7 +126,7 @@ def _models(path: Path, raw: bytes) -> Iterator[tuple[str, LockedModel]]:
                 "Next: pip install --upgrade layerzoo, or make the lock again: zoo lock"
             )
         for name, model in _object(data["models"], "models").items():
-            files = {each: _file(facts) for each, facts in _object(model["files"], "files").items()}
+            files = {file: _file(facts) for file, facts in _object(model["files"], "files").items()}
             revision = None if model["revision"] is None else _hex(model["revision"], 40)
             yield _text(name), LockedModel(_text(model["source"]), revision, files)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -222,4 +222,4 @@ def parse_temporal_pool(text: str) -> TemporalChoice:
 
 def _listed_temporal() -> str:
     """Return the names of all temporal poolings, with an example of their number."""
-    return ", ".join(str(TemporalChoice(each.name, each.default or 0)) for each in TEMPORAL_POOLINGS.values())
+    return ", ".join(str(TemporalChoice(pooling.name, pooling.default or 0)) for pooling in TEMPORAL_POOLINGS.values())

@@ -50,7 +50,9 @@ def printable_json(text: str) -> str:
     """Return JSON that means the same, with the characters that JSON allows in strings written as escapes."""
     if _is_harmless(text):
         return text
-    return "".join(each if each == "\n" or not _drives(each) else json.dumps(each)[1:-1] for each in text)
+    return "".join(
+        character if character == "\n" or not _drives(character) else json.dumps(character)[1:-1] for character in text
+    )
 
 
 def shorten(text: str, longest: int) -> str:

@@ -235,7 +235,7 @@ def samples_in(X: Any) -> list[Any]:
     elif hasattr(X, "ndim"):
         samples = _of_array(X)
     else:
-        samples = [each[0] if isinstance(each, list | np.ndarray) and _is_cell(each) else each for each in X]
+        samples = [sample[0] if isinstance(sample, list | np.ndarray) and _is_cell(sample) else sample for sample in X]
     if not samples:
         raise EstimatorDataError("Found array with 0 sample(s) (shape=(0,)) while a minimum of 1 is required")
     return samples

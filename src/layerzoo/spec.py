@@ -590,8 +590,14 @@ def _serialized(value: Any) -> Any:
     if isinstance(value, FrozenMap):
         return value.to_dict()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = ((each.name, each, getattr(value, each.name)) for each in dataclasses.fields(value))
-        return {name: _serialized(item) for name, each, item in fields if name == "kind" or not _is_default(each, item)}
+        fields = (
+            (attribute.name, attribute, getattr(value, attribute.name)) for attribute in dataclasses.fields(value)
+        )
+        return {
+            name: _serialized(item)
+            for name, attribute, item in fields
+            if name == "kind" or not _is_default(attribute, item)
+        }
     if isinstance(value, tuple | list):
         return [_serialized(item) for item in value]
     return value

@@ -140,14 +140,14 @@ def prune_command(
     selected = removals(inventory, choice, hub=hub, unused_days=older_than)
     removed: list[Removed] = []
     with what_is_kept(lambda: f" after {len(removed)} of {_counted(len(selected))}; the others are unchanged"):
-        removed += (remove(each, dry_run=dry_run) for each in selected)
+        removed += (remove(removal, dry_run=dry_run) for removal in selected)
     if removed or format_ != "table":
         print_rows(map(_pruned, removed), format_, _PRUNE_COLUMNS)
     say(_outcome(removed, inventory, dry_run=dry_run))
     if choice == "all" and not hub and (shared := [item for item in inventory.items if item.kind == "hub"]):
         message = f"Kept in huggingface_hub's cache: {_counted(len(shared))}, {size(_bytes(shared))}"
         say(f"{message}. To remove that for all programs: --hub")
-    ctx.exit(1 if any(each.state in ("in use", "failed") for each in removed) else 0)
+    ctx.exit(1 if any(removal.state in ("in use", "failed") for removal in removed) else 0)
 
 
 def _check_choice(models: Sequence[str], *, damaged: bool, everything: bool, hub: bool) -> None:
@@ -263,9 +263,9 @@ def _places(inventory: Inventory) -> str:
 def _outcome(removed: Sequence[Removed], inventory: Inventory, *, dry_run: bool) -> str:
     if not removed:
         return f"Nothing to remove in {_places(inventory)}"
-    affected = [each for each in removed if each.state in ("removed", "would be removed")]
-    freed = f"{_counted(len(affected))}, {size(sum(each.bytes for each in affected))}"
-    failures = sum(each.state in ("in use", "failed") for each in removed)
+    affected = [removal for removal in removed if removal.state in ("removed", "would be removed")]
+    freed = f"{_counted(len(affected))}, {size(sum(removal.bytes for removal in affected))}"
+    failures = sum(removal.state in ("in use", "failed") for removal in removed)
     stays = f"; {_counted(failures)} could not be removed" if failures else ""
     return f"{'Would remove' if dry_run else 'Removed'} {freed}{stays}"
 

@@ -50,7 +50,7 @@ def poolings(ctx: click.Context, param: click.Parameter, incomplete: str) -> Ite
     from layerzoo.pooling import POOLINGS
 
     layer, equals, _ = incomplete.rpartition("=")
-    items = [CompletionItem(f"{layer}{equals}{each.name}", help=each.summary) for each in POOLINGS.values()]
+    items = [CompletionItem(f"{layer}{equals}{pooling.name}", help=pooling.summary) for pooling in POOLINGS.values()]
     if not equals:
         items += [CompletionItem(f"{name}=", type=_UNFINISHED) for name in ctx.params.get("layers") or ()]
     return [item for item in items if item.value.startswith(incomplete)]
@@ -148,7 +148,7 @@ def _matching_items(values: Iterable[str], incomplete: str) -> Items:
 def _plugin_states() -> list[tuple[str, str]]:
     from layerzoo.registry.lookup import registry
 
-    return [(each.namespace, each.state) for each in registry().environment.installed]
+    return [(plugin.namespace, plugin.state) for plugin in registry().environment.installed]
 
 
 def _layers_of(model: Any) -> tuple[str | None, Sequence[Any]]:

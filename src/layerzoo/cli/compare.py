@@ -109,10 +109,10 @@ def _facts(specs: Sequence[ModelSpec], layers: Sequence[Sequence[Layer]]) -> Ite
     yield fact("trained on", [", ".join(spec.trained_on) or None for spec in specs])
     yield fact("languages", [", ".join(spec.languages) or None for spec in specs])
     yield fact("input", [spec.preprocess and _input(spec.preprocess) for spec in specs])
-    yield fact("layers", [len(each) or None for each in layers])
+    yield fact("layers", [len(model_layers) or None for model_layers in layers])
     yield fact("default layer", [spec.default.layer for spec in specs])
     yield fact("default pool", [spec.default.pool for spec in specs])
-    yield fact("features", [_width(spec, each) for spec, each in zip(specs, layers, strict=True)])
+    yield fact("features", [_width(spec, model_layers) for spec, model_layers in zip(specs, layers, strict=True)])
     for dataset, name in _metrics(specs):
         yield fact(f"{dataset} {name}", [_result(spec, dataset, name) for spec in specs])
     yield fact("unusable", [spec.unusable for spec in specs])

@@ -136,7 +136,9 @@ complete --no-files --command %(prog_name)s --arguments '(%(complete_func)s)'
 """
 
 
-SHELLS: dict[str, type[_Completion]] = {each.name: each for each in (BashCompletion, ZshCompletion, FishCompletion)}
+SHELLS: dict[str, type[_Completion]] = {
+    completion.name: completion for completion in (BashCompletion, ZshCompletion, FishCompletion)
+}
 
 
 @click.command("completion")

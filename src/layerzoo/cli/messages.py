@@ -48,7 +48,7 @@ def error_lines(error: LayerzooError) -> list[str]:
         message = message.removesuffix(listed).removesuffix("\n")
     first, *more_lines = message.split("\n")
     more = [line if line.startswith((_NEXT, _INDENT)) else f"{_INDENT}{line}" for line in more_lines]
-    return [first, *more, *(line.replace("\t", " ") for each in diagnostics for line in each.split("\n"))]
+    return [first, *more, *(line.replace("\t", " ") for diagnostic in diagnostics for line in diagnostic.split("\n"))]
 
 
 @contextlib.contextmanager

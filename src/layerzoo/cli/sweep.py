@@ -201,7 +201,9 @@ def _summary(result: Sweep) -> list[str]:
             f"{result.metric} {result.score:.3f} ± {result.spread:.3f} with the layer selected inside the folds "
             f"({counted(result.samples, 'sample')}, {folds})"
         )
-    lines += [f"baseline {each.name}: {each.score:.3f} ± {each.spread:.3f}" for each in result.baselines]
+    lines += [
+        f"baseline {baseline.name}: {baseline.score:.3f} ± {baseline.spread:.3f}" for baseline in result.baselines
+    ]
     if (comparison := result.comparison()) is not None:
         lines.append(comparison)
     lines += [

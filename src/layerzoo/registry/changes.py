@@ -197,9 +197,9 @@ def _changes(reader: IndexReader, local: IndexedSource) -> list[str]:
     """Return what a registry.yaml in the working directory changes."""
     own = [source for source in reader.sources if source.source.role == "user" and source.id != local.id]
     ids = reader.declared(local.id)
-    own_ids = {name for each in own for name in reader.declared(each.id)}
+    own_ids = {name for source in own for name in reader.declared(source.id)}
     aliases: dict[str, str] = local.head["aliases"]
-    own_aliases = {alias: target for each in reversed(own) for alias, target in each.head["aliases"].items()}
+    own_aliases = {alias: target for source in reversed(own) for alias, target in source.head["aliases"].items()}
     hidden = [name for name in ids if name in own_ids]
     moved = {alias: target for alias, target in aliases.items() if own_aliases.get(alias, target) != target}
     hidden_aliases = [alias for alias in own_aliases if _full(alias) in ids and _full(alias) not in own_ids]
@@ -208,7 +208,7 @@ def _changes(reader: IndexReader, local: IndexedSource) -> list[str]:
     disabled_own = sorted(own_ids & taken_out)
     other_entries = [entry for entry in disabled if entry not in disabled_own]
     touched = {*hidden, *moved, *hidden_aliases, *taken_out, *disabled}
-    bases = {name: base for each in own for name, base in reader.bases(each.id)}
+    bases = {name: base for source in own for name, base in reader.bases(source.id)}
     changed = [name for name in bases if name not in touched and _reaches(name, bases, own_aliases, touched, disabled)]
     added = [name for name in ids if name not in own_ids]
     added += [f"{alias} → {target}" for alias, target in aliases.items() if alias not in own_aliases]

@@ -83,7 +83,7 @@ def on_one_gpu(arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
     """
     device = arguments["load"].get("device", "cpu")
     devices = device if isinstance(device, list) else [device]
-    if not any(str(each).startswith("cuda") for each in devices):
+    if not any(str(device).startswith("cuda") for device in devices):
         return arguments, 0
     return {**arguments, "load": {**arguments["load"], "device": "cuda"}}, 1
 

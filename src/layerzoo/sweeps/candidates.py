@@ -138,7 +138,9 @@ def _combined(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return the mean over the blocks, and the principal components of all blocks, for each pooling."""
     combined = []
     for pool in dict.fromkeys(candidate.pool for candidate in candidates):
-        blocks = [each for each in candidates if each.pool == pool and _REPEATED.fullmatch(each.layer)]
+        blocks = [
+            candidate for candidate in candidates if candidate.pool == pool and _REPEATED.fullmatch(candidate.layer)
+        ]
         if len(blocks) < 2:
             continue
         names = tuple(name for block in blocks for name in block.layers)

@@ -24,7 +24,7 @@ def promising(plan: Plan, candidates: Sequence[Candidate], *, most: int, rows: i
     Returns: (outer fold, candidate) whether it is chosen. All are for several labels, which have no estimate.
     """
     is_chosen = np.ones((len(plan.outer), len(candidates)), bool)
-    estimated = [number for number, each in enumerate(candidates) if not each.source.reduce]
+    estimated = [number for number, candidate in enumerate(candidates) if not candidate.source.reduce]
     if plan.task == "multilabel" or len(estimated) <= most:
         return is_chosen
     random = np.random.default_rng(seed)

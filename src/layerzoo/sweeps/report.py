@@ -85,7 +85,8 @@ def _headline(sweep: Sweep) -> str:
         lines[1] = f'<p class="soft">{sweep.samples:,} samples, k-means.</p>'
     if sweep.baselines:
         listed = "".join(
-            f"<li>{escape(each.name)}: {each.score:.3f} ± {each.spread:.3f}</li>" for each in sweep.baselines
+            f"<li>{escape(baseline.name)}: {baseline.score:.3f} ± {baseline.spread:.3f}</li>"
+            for baseline in sweep.baselines
         )
         lines.append(f"<p>For comparison:</p><ul>{listed}</ul>")
     if (comparison := sweep.comparison()) is not None:

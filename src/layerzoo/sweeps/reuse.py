@@ -56,11 +56,11 @@ class MeasurementReuse:
 
         def compute(missing: list[int]) -> Iterable[_Arrays]:
             clusterings = measure_clusters([sources[number] for number in missing], targets, clusters, runs, seed)
-            return (_arrays(each.measured) | _of_numbers(each.agreement) for each in clusterings)
+            return (_arrays(clustering.measured) | _of_numbers(clustering.agreement) for clustering in clusterings)
 
         return [
-            Clustering(_measured(each), _numbers(each))
-            for each in self._measure_each("clusters", settings, sources, compute)
+            Clustering(_measured(arrays), _numbers(arrays))
+            for arrays in self._measure_each("clusters", settings, sources, compute)
         ]
 
     def estimates(

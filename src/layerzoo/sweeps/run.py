@@ -206,16 +206,16 @@ class _SweepRun:
             loaded = [
                 load_candidates(*each, pools, self.network) for each in zip(models, specs, selectors, strict=True)
             ]
-        backbones = [each.backbone for each in loaded]
-        for spec, modality in ((each.spec, each.preprocess.modality) for each in backbones):
+        backbones = [model.backbone for model in loaded]
+        for spec, modality in ((backbone.spec, backbone.preprocess.modality) for backbone in backbones):
             if modality != self.data.modality:
                 raise UsageError(f"{spec.id} takes {modality}, and {backbones[0].spec.id} takes {self.data.modality}")
         check_sweep_memory(backbones, len(self.data.samples), self.extraction.get("temporal_pool"))
         plan = None if self.data.targets.task == "cluster" else self._plan(self.data)  # errors before the work
         with self.clock.step("extract"):
             collected = [collect(backbone, self.data.samples, self.arguments) for backbone in backbones]
-        is_done = np.logical_and.reduce([each.done for each in collected])
-        failed += {error.id: error for each in collected for error in each.errors}.values()
+        is_done = np.logical_and.reduce([features.done for features in collected])
+        failed += {error.id: error for features in collected for error in features.errors}.values()
         if not is_done.any():
             raise InputError(f"none of the {len(failed)} samples could be used, such as {failed[0]}")
         rows = np.flatnonzero(is_done)
@@ -226,8 +226,8 @@ class _SweepRun:
         with self.clock.step("measure cost"):
             candidates = [
                 candidate
-                for each in zip(loaded, collected, strict=True)
-                for candidate in candidates_of(*each, rows, sources, combine=combine)
+                for pair in zip(loaded, collected, strict=True)
+                for candidate in candidates_of(*pair, rows, sources, combine=combine)
             ]
         return self._result(data, plan, candidates, collected, backbones, failed, baselines=baselines, prune=prune)
 
@@ -275,18 +275,18 @@ class _SweepRun:
                     [candidate.source for candidate in candidates], data.targets, self.clusters, self.folds, self.seed
                 )
                 measured, guesses = (
-                    [each.measured for each in clusterings],
-                    [dict(each.agreement) for each in clusterings],
+                    [clustering.measured for clustering in clusterings],
+                    [dict(clustering.agreement) for clustering in clusterings],
                 )
                 selected_numbers: list[int] = []
-                selected = max(measured, key=lambda each: each.mean)
+                selected = max(measured, key=lambda result: result.mean)
             else:
                 total = len(candidates) * len(plan.outer)
                 has_bar = self.arguments["progress"] is True  # a bar of the caller counts samples
                 with metered(has_bar, unit="fits", label="cross-validation", total=total) as meter:
                     measured = self._reuse.measured(plan, [candidate.source for candidate in candidates], meter.advance)
                 selected, selected_numbers = select(measured, compared)
-        best = int(np.argmax([each.mean for each in measured]))
+        best = int(np.argmax([result.mean for result in measured]))
         error = measured[best].standard_error(self.folds if plan is None else plan.folds)
         cheapest_of_good = cheapest(candidates, measured, measured[best].mean - error)
         default = next(
@@ -328,8 +328,8 @@ class _SweepRun:
             notes=(*notes, *(f"{row.model} {row.layer} {row.pool}: {note}" for row in rows for note in row.notes)),
             rank_correlation=rank_correlation(rows),
             provenance={
-                backbone.spec.id: {**each.provenance, "arguments": dict(self.extraction)}
-                for backbone, each in zip(backbones, collected, strict=True)
+                backbone.spec.id: {**features.provenance, "arguments": dict(self.extraction)}
+                for backbone, features in zip(backbones, collected, strict=True)
             },
             errors=tuple(failed),
             details=details_of(data, plan, selected, candidates, best, small),
@@ -362,7 +362,11 @@ class _SweepRun:
         if raw := samples_as_features(data, small):
             sources[raw[0]] = raw[1]
         model = candidates[best].model
-        layers = [number for number, each in enumerate(candidates) if each.model == model and len(each.layers) == 1]
+        layers = [
+            number
+            for number, candidate in enumerate(candidates)
+            if candidate.model == model and len(candidate.layers) == 1
+        ]
         last = max(layers, key=lambda number: (candidates[number].facts.get("depth") or 0.0, number))
         with_network = candidates[best if best in layers else last]
         if (random := random_weights(data, with_network, self.seed, self.network, self.arguments)) is not None:
@@ -372,10 +376,10 @@ class _SweepRun:
             clusterings = self._reuse.clusters(
                 list(sources.values()), data.targets, self.clusters, self.folds, self.seed
             )
-            results = [each.measured for each in clusterings]
+            results = [clustering.measured for clustering in clusterings]
         else:
             results = self._reuse.measured(plan, list(sources.values()))
-        baseline_results += [_baseline(name, each) for name, each in zip(sources, results, strict=True)]
+        baseline_results += [_baseline(name, result) for name, result in zip(sources, results, strict=True)]
         return (*baseline_results, _baseline("last layer", measured[last]))
 
 

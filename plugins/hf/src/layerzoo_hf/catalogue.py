@@ -87,7 +87,7 @@ def _parts(model_type: str) -> set[str]:
 def _likeness(checkpoint: str, model_type: str) -> tuple[float, int]:
     """Return the share of a type's letters that occur in the name of a checkpoint; a shorter type wins a tie."""
     name, checkpoint_name = (
-        re.sub(r"[^a-z0-9]", "", each.lower()) for each in (model_type, checkpoint.partition("/")[2])
+        re.sub(r"[^a-z0-9]", "", text.lower()) for text in (model_type, checkpoint.partition("/")[2])
     )
     blocks = SequenceMatcher(None, name, checkpoint_name, autojunk=False).get_matching_blocks()
     return sum(block.size for block in blocks) / len(name), -len(name)

@@ -177,7 +177,7 @@ def without_cache(config: Any) -> Any:
 def sub_config(config: Any, modality: str) -> Any:
     """Return the configuration of the part that takes a modality; of a network that takes nothing else, the whole."""
     candidates = (getattr(config, name, None) for name in SUB_CONFIGS[modality])
-    return next((each for each in candidates if isinstance(each, PreTrainedConfig)), config)
+    return next((part for part in candidates if isinstance(part, PreTrainedConfig)), config)
 
 
 def image_size_of(config: Any, modality: str) -> tuple[int, int] | None:

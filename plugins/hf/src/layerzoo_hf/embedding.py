@@ -192,7 +192,9 @@ class LibraryEmbedding(nn.Module):
         method = getattr(self._kind, self._method)
         required = list(inspect.signature(method).parameters.values())[1:]
         inputs = {
-            each.name: None for each in required if each.default is each.empty and each.kind is not each.VAR_KEYWORD
+            parameter.name: None
+            for parameter in required
+            if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
         }
         result = method(namespace, **inputs, return_dict=True)
         embedding: Tensor = result[0] if self._method == "forward" else result.pooler_output

@@ -140,13 +140,13 @@ def _misshaped(processor: Any, batch: Mapping[str, Any], is_clip: bool, output_n
         return None if is_one else f"{name} makes patches of a video, {tuple(main.shape)}, and not one map for a frame"
     with_grid = is_with_grid(output_names)
     tensors = [
-        batch[each]
-        for each in output_names
-        if isinstance(batch.get(each), Tensor) and not (with_grid and batch[each] is main)
+        batch[output]
+        for output in output_names
+        if isinstance(batch.get(output), Tensor) and not (with_grid and batch[output] is main)
     ]
-    if with_grid and main.ndim == 2 and all(each.shape[0] == 1 for each in tensors):
+    if with_grid and main.ndim == 2 and all(tensor.shape[0] == 1 for tensor in tensors):
         return None
-    if main.ndim not in (3, 4) or any(each.shape[0] != 1 for each in (main, *tensors)):
+    if main.ndim not in (3, 4) or any(tensor.shape[0] != 1 for tensor in (main, *tensors)):
         return f"{name} makes tiles or patches of an image, {tuple(main.shape)}, and not one map"
     return None
 
@@ -248,11 +248,11 @@ def _sizes(processor: Any) -> list[tuple[int, int]] | None:
         batches = [outputs(processor, [_example(*size)]) for size in ((_SIDE_PX, _SIDE_PX), _PROBES[0])]
     except Exception:  # noqa: BLE001 - why is said where the processor is probed
         return None
-    tensors = [each.get(main_output(processor, each)) for each in batches]
-    maps = [each for each in tensors if isinstance(each, Tensor) and each.ndim >= 2]
+    tensors = [batch.get(main_output(processor, batch)) for batch in batches]
+    maps = [tensor for tensor in tensors if isinstance(tensor, Tensor) and tensor.ndim >= 2]
     if len(maps) < len(tensors):
         return None
-    return [(int(each.shape[-2]), int(each.shape[-1])) for each in maps]
+    return [(int(tensor.shape[-2]), int(tensor.shape[-1])) for tensor in maps]
 
 
 def _example(height: int, width: int) -> Image.Image:
@@ -333,7 +333,7 @@ def _probe(by_key: _ByKey, parameters: tuple[tuple[str, bool], ...], side: int, 
         needed = ", ".join(missing)
         return refuse(f"its network takes {needed} too, and {type(processor).__name__} does not make that")
     main = next(iter(by_output))
-    shapes = {tuple(each[main].shape[1:] if not is_clip else each[main].shape[-3:]) for each in batches}
+    shapes = {tuple(batch[main].shape[1:] if not is_clip else batch[main].shape[-3:]) for batch in batches}
     if is_with_grid(by_output):
         return Probed(LibraryProcessor(processor, by_output), (side, side))
     call = LibraryProcessor(processor, by_output, is_clip, None if is_clip else _mask(batches[0], main))

@@ -73,7 +73,7 @@ def module_rows(model: str, files: Files, route: str | None = None) -> list[Modu
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "type" in row for row in rows):
         raise RepositoryError(f"{model}: its {MODULES} is not a list of modules, each with a 'type' and a 'path'")
     entries = [ModuleEntry(str(row["type"]), folder_in(str(row.get("path") or ""))) for row in rows]
-    modules = [each for row in entries for each in _routed(model, files, row, route, _DEEPEST)]
+    modules = [module for row in entries for module in _routed(model, files, row, route, _DEEPEST)]
     if route is not None and not any(row.kind in _ROUTERS for row in entries):
         raise RepositoryError(f"{model}: args say `route: {route}`, and it has no router. Next: leave `route` out")
     return modules
@@ -84,7 +84,7 @@ def _routed(model: str, files: Files, row: ModuleEntry, route: str | None, depth
         yield row
         return
     below = f"{row.folder}/" if row.folder else ""
-    name = next((f"{below}{each}" for each in _ROUTER_SETTINGS if f"{below}{each}" in files), None)
+    name = next((f"{below}{file}" for file in _ROUTER_SETTINGS if f"{below}{file}" in files), None)
     if name is None:
         raise RepositoryError(f"{model}: its {row.kind} in '{row.folder or '.'}' has no {_ROUTER_SETTINGS[0]}")
     settings = read_file(model, files, name)

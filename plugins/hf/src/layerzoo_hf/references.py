@@ -188,7 +188,7 @@ def _check_tokenizer(model: str, file: str, data: Any) -> None:
     for key in sorted(_LIBRARY_ARGUMENTS & data.keys() - {"token"}):
         if data[key] not in (None, False):
             raise outside(model, f"its {file} has `{key}`", data[key])
-    if any(isinstance(each, str) for each in _listed(data.get("init_inputs"))):
+    if any(isinstance(item, str) for item in _listed(data.get("init_inputs"))):
         raise outside(model, f"its {file} has `init_inputs`", data["init_inputs"], "a file elsewhere")
     for key, allowed in _TOKENIZER_SETTINGS.items():
         settings = data.get(key)
@@ -269,6 +269,8 @@ def _mappings(data: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
         prefix, value = open_values.pop()
         if isinstance(value, dict):
             yield prefix, value
-            open_values += [(f"{prefix}{key}.", each) for key, each in value.items() if isinstance(each, dict | list)]
+            open_values += [
+                (f"{prefix}{key}.", child) for key, child in value.items() if isinstance(child, dict | list)
+            ]
         elif isinstance(value, list):
-            open_values += [(prefix, each) for each in value if isinstance(each, dict | list)]
+            open_values += [(prefix, child) for child in value if isinstance(child, dict | list)]

@@ -178,7 +178,7 @@ class SentenceEncoder:
 
         library: what computes the embedding of a tower as the library does, where the network has one.
         """
-        steps = [_module(self.model, *each) for each in self.modules]
+        steps = [_module(self.model, *module) for module in self.modules]
         if self.is_static:
             return SentenceEmbedding(steps, _SENTENCE, self.dimensions)
         settings = self._input(modality)
@@ -192,7 +192,9 @@ class SentenceEncoder:
     def _input(self, modality: str) -> Mapping[str, Any]:
         """Return the settings of the network for a modality."""
         inputs = self.settings.get("modality_config", _USUAL_INPUTS)
-        settings: Mapping[str, Any] | None = {_INPUTS.get(name): each for name, each in inputs.items()}.get(modality)
+        settings: Mapping[str, Any] | None = {
+            _INPUTS.get(name): input_settings for name, input_settings in inputs.items()
+        }.get(modality)
         if settings is None or "message" in inputs:
             raise self._refused(f"takes {' and '.join(inputs)}, and not {modality} as it is")
         is_forward = settings.get("method") == "forward" and settings.get("method_output_name") in (

@@ -61,7 +61,7 @@ class Arguments:
                 f"{model}: torchvision {__version__} has no architecture '{name[:_LONGEST]}'. {nearest_hint(close)}"
                 "All: zoo list --plugin torchvision"
             )
-        weights = {each.name: each for each in weights_of(name)}
+        weights = {member.name: member for member in weights_of(name)}
         if dot and tag not in weights:
             raise RepositoryError(
                 f"{model}: torchvision {__version__} has no weights '{tag[:_LONGEST]}' of {name}. It has: "
@@ -95,4 +95,4 @@ def architectures() -> tuple[str, ...]:
 def weights_of(architecture: str) -> list[WeightsEnum]:
     """Return all weights of an architecture, the default first."""
     members = models.get_model_weights(architecture)
-    return sorted(members, key=lambda each: each is not members.DEFAULT)
+    return sorted(members, key=lambda member: member is not members.DEFAULT)

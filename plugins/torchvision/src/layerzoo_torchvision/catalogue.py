@@ -25,7 +25,7 @@ _QUANTIZED = (
 
 def models() -> dict[str, list[dict[str, Any]]]:
     """Return the models of each architecture, with its default weights first."""
-    return {name: [_model(name, each) for each in weights_of(name)] for name in architectures()}
+    return {name: [_model(name, weights) for weights in weights_of(name)] for name in architectures()}
 
 
 def _model(architecture: str, weights: WeightsEnum) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class ObjectNetwork(nn.Module):
         vectors = self.roi_heads.box_head(self.roi_heads.box_roi_pool(maps, proposals, sizes))
         logits, boxes = self.roi_heads.box_predictor(vectors)
         regions = self._regions_of_objects(logits, boxes, proposals, sizes)
-        by_image = vectors.split([len(each) for each in proposals])
+        by_image = vectors.split([len(proposal) for proposal in proposals])
         vectors_by_image = [rows[numbers] for rows, numbers in zip(by_image, regions, strict=True)]
         padded: Tensor = self.objects(pad_sequence(vectors_by_image, batch_first=True, padding_value=torch.nan))
         return padded
@@ -75,7 +75,7 @@ class ObjectNetwork(nn.Module):
             sizes: height and width of each image.
         """
         detected = self.roi_heads.postprocess_detections(logits, boxes, proposals, sizes)
-        counts = [len(each) for each in proposals]
+        counts = [len(proposal) for proposal in proposals]
         decoded = self.roi_heads.box_coder.decode(boxes, proposals).split(counts)
         scores = logits.softmax(-1).split(counts)
         numbers = []

@@ -93,7 +93,7 @@ def catalogue_lines(
     """
     head = {"layerzoo": FORMAT, "traced_with": dict(traced_with), "common": dict(common), "columns": list(COLUMNS)}
     yield _line(head)
-    for model in sorted(models, key=lambda each: str(each["id"])):
+    for model in sorted(models, key=lambda entry: str(entry["id"])):
         own = {key: value for key, value in model.items() if key not in common or value != common[key]}
         first = {key: own.pop(key) for key in _FIRST_KEYS if key in own}
         yield _line({**first, **own})
@@ -193,7 +193,7 @@ class _CatalogueCompiler:
         if len(loc) < 2 or loc[0] != "layers" or not isinstance(table, list):
             return loc
         columns = self.head.get("columns", COLUMNS)
-        row = next((at for at, each in enumerate(table) if each[0] == loc[1]), 0)
+        row = next((at for at, cells in enumerate(table) if cells[0] == loc[1]), 0)
         return ("layers", row, columns.index(loc[2]) if loc[2:3] and loc[2] in columns else 0, *loc[3:])
 
 

@@ -177,7 +177,7 @@ class _Compiler:
             aliases={self._alias(name): self._target(target) for name, target in (form.aliases or {}).items()},
             disabled=form.disable or [],
             defaults=form.defaults.model_dump(exclude_unset=True) if form.defaults else {},
-            published={name: each.model_dump(exclude_unset=True) for name, each in (form.plugins or {}).items()},
+            published={name: plugin.model_dump(exclude_unset=True) for name, plugin in (form.plugins or {}).items()},
         )
 
     def _models(self) -> tuple[list[dict[str, Any]], list[Diagnostic]]:

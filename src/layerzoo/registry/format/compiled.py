@@ -55,7 +55,7 @@ def facets_of(model: Mapping[str, Any]) -> Facets:
 
 def published_facets(row: Mapping[str, Any]) -> Facets:
     """Return the facets of a line of ``published.jsonl``."""
-    values = {each.name: row[each.name] for each in fields(Facets) if each.name in row}
+    values = {facet.name: row[facet.name] for facet in fields(Facets) if facet.name in row}
     return Facets(**{**values, "size_px": _pair(row.get("size_px")), **_tags(row)})
 
 

@@ -153,14 +153,16 @@ class Diagnostic:
         prefix, wrong = self.text[:start], self.text[start : start + self.length]
         cut = "…" if self.begin > 1 else ""
         number = f"{self.line:5}"
-        padding = " " * len(cut) + "".join("\t" if each == "\t" else " " * _width(each) for each in prefix)
+        padding = " " * len(cut) + "".join(
+            "\t" if character == "\t" else " " * _width(character) for character in prefix
+        )
         marker = "^" * max(sum(map(_width, wrong)), 1)
         return f"{message}\n{number} | {cut}{visible(self.text)}\n{' ' * len(number)} | {padding}{marker}"
 
 
 def visible(text: str) -> str:
     """Return the text with characters that are invisible or move a terminal's cursor replaced."""
-    return "".join(each if each.isprintable() or each == "\t" else "�" for each in text)
+    return "".join(character if character.isprintable() or character == "\t" else "�" for character in text)
 
 
 def _width(character: str) -> int:

@@ -117,7 +117,7 @@ def _is_consequence(mistake: Mistake, earlier: Sequence[Mistake]) -> bool:
     if mistake.lacks is None:
         return False
     key = (*mistake.loc, mistake.lacks)
-    return any(each.loc[: len(key)] == key for each in earlier)
+    return any(mistake.loc[: len(key)] == key for mistake in earlier)
 
 
 def without(data: Mapping[str, Any], locs: Iterable[Loc]) -> dict[str, Any]:
@@ -289,10 +289,10 @@ def _invalid_name(name: str) -> str | None:
 
 def _misplaced_default(id: str, layer: str | None, layers: list[dict[str, Any]]) -> list[Mistake]:
     """Report a default layer that is not declared. Selectors that only a trace can resolve are accepted."""
-    if layer is None or not layers or any(each["name"] == layer for each in layers):
+    if layer is None or not layers or any(declared["name"] == layer for declared in layers):
         return []
     try:
-        select([Layer(name=each["name"], module=each["module"]) for each in layers], layer, model=id)
+        select([Layer(name=declared["name"], module=declared["module"]) for declared in layers], layer, model=id)
     except UnknownLayerError as error:
         close = f"Nearest: {', '.join(error.nearest)}" if error.nearest else "See its `layers:`"
         message = f"there is no layer '{shorten(layer)}'. {close}"

@@ -49,7 +49,7 @@ class Manifests:
         return self._head(plugin, "frames")
 
     def _head(self, plugin: PluginManifest, key: str) -> str | None:
-        return next((each.head[key] for each in self._reader.sources if each.source.path == plugin.path), None)
+        return next((source.head[key] for source in self._reader.sources if source.source.path == plugin.path), None)
 
     def of(self, installed: Installed) -> PluginManifest:
         """Return the manifest of one entry point."""

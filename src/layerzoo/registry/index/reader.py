@@ -218,7 +218,7 @@ class IndexReader:
     @_query
     def taken_out(self, entries: Sequence[str]) -> set[str]:
         """Return the user's own models that some entries of ``disable`` cover, directly or by an alias."""
-        own = [each.id for each in self.sources if each.source.role == "user"]
+        own = [source.id for source in self.sources if source.source.role == "user"]
         names = {name for source in own for name in self.declared(source)}
         all_entries = {*entries, *(target for entry in entries for target in self._targets(entry))}
         wildcards = [entry for entry in all_entries if entry.endswith("/*")]
@@ -271,8 +271,8 @@ class IndexReader:
 
         The installed files may not refer to the user's files, but the user's may refer to the installed ones."""
         sources = self._visibility.here
-        installed = [each for each in sources if each.source.role != "user"]
-        own = [each for each in sources if each.source.role == "user"]
+        installed = [source for source in sources if source.source.role != "user"]
+        own = [source for source in sources if source.source.role == "user"]
         return [(self._key(installed), installed), (self._key(sources), own)]
 
     @_query
@@ -295,10 +295,10 @@ class IndexReader:
                 return []
             from layerzoo.registry.format.diagnostics import Diagnostic
 
-            return [Diagnostic.from_dict(each) for each in stored]
+            return [Diagnostic.from_dict(record) for record in stored]
         diagnostics = list(find())
         with contextlib.suppress(sqlite3.OperationalError):  # the result is still valid if it cannot be stored
-            notes.keep_dangling_references(key, [asdict(each) for each in diagnostics])
+            notes.keep_dangling_references(key, [asdict(diagnostic) for diagnostic in diagnostics])
         return diagnostics
 
     def _key(self, sources: Sequence[IndexedSource]) -> str:
@@ -325,7 +325,9 @@ class IndexReader:
         """Return the target of each alias, as the nearest file declares it."""
         sql = "SELECT alias, target FROM aliases WHERE source = ?"
         return {
-            alias: to for each in reversed(self._visibility.here) for alias, to in self._database.rows(sql, (each.id,))
+            alias: to
+            for source in reversed(self._visibility.here)
+            for alias, to in self._database.rows(sql, (source.id,))
         }
 
     @_query

@@ -106,7 +106,7 @@ class References:
             if step is None:
                 return False
             name = step
-        return name == alias and all(self._specs.find(each) is None for each in visited)
+        return name == alias and all(self._specs.find(step) is None for step in visited)
 
     def _bases(self, files: _Positions) -> Iterator[Diagnostic]:
         for row in self._unusable():
@@ -181,7 +181,7 @@ def _nearest_entries(entry: str, ids: Callable[[], Sequence[str]]) -> list[str]:
         return nearest_within_limit(entry, ids)
 
     def namespaces() -> list[str]:
-        return sorted({each.partition("/")[0] for each in ids()})
+        return sorted({model.partition("/")[0] for model in ids()})
 
     return [f"{namespace}/*" for namespace in nearest_within_limit(entry.removesuffix("/*"), namespaces)]
 

@@ -63,7 +63,7 @@ class Entry:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
 
 
-FIELDS: tuple[str, ...] = tuple(each.name for each in fields(Entry))
+FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Entry))
 
 
 _AT_ONCE = 500
@@ -108,7 +108,7 @@ class Selection:
 
     def __init__(self, database: Database, visibility: Visibility, filters: Filters, views: Sequence[int]) -> None:
         self._database = database
-        heads = (each.head for each in visibility.sources.values())
+        heads = (source.head for source in visibility.sources.values())
         self._defaults = sorted({model for head in heads for model in head["defaults"].values()})
         self._visibility = visibility
         self._text = filters.get("text") or ""
@@ -129,7 +129,7 @@ class Selection:
         numbers = self._column("f.model", sort, limit)
         spec = "m.spec" if layers else "json_remove(m.spec, '$.layers')"
         rows = self._by_number(f"SELECT m.row, m.source, {spec} FROM models AS m WHERE m.row", numbers)
-        return [self._visibility.row(*each) for each in rows]
+        return [self._visibility.row(*columns) for columns in rows]
 
     def entries(self, sort: str | None = None, limit: int | None = None) -> list[Entry]:
         """Return the fields that a list shows."""
@@ -185,7 +185,7 @@ class Selection:
             noun: for the message: the kind of the name.
             requested: for the message: the name as the caller gave it.
         """
-        metrics = {metric_name(*each): each for each in self._database.rows(_METRICS)}
+        metrics = {metric_name(*names): names for names in self._database.rows(_METRICS)}
         if (words := metrics.get(metric_name(name))) is None:
             raise no_such(noun, requested, [*(SORTS if noun == "sort key" else ()), *sorted(metrics)])
         path = "$.metrics" + "".join(f".{json.dumps(word, ensure_ascii=False)}" for word in words)
@@ -258,7 +258,7 @@ class Selection:
             "f.builder, f.license, f.tasks, f.trained_on, f.languages, m.summary, json_extract(m.spec, '$.metrics') "
             "FROM facets AS f JOIN models AS m ON m.row = f.model WHERE f.row"
         )
-        return [self._entry(*each) for each in self._by_number(sql, numbers)]
+        return [self._entry(*columns) for columns in self._by_number(sql, numbers)]
 
     def _by_number(self, sql: str, numbers: Sequence[int]) -> Iterator[tuple[Any, ...]]:
         """Yield the rows with these numbers, in this order, without the number."""

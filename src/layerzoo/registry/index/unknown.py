@@ -67,7 +67,9 @@ class Unknown:
     def model(self, name: str) -> LayerzooError:
         """Return the error for a model: invalid, disabled, of an unusable or missing plugin, or misspelt."""
         if wrong := self._reader.diagnostics(model=name):
-            return RegistryError(f"the declaration of {name} is not valid:", [each.marked() for each in wrong])
+            return RegistryError(
+                f"the declaration of {name} is not valid:", [diagnostic.marked() for diagnostic in wrong]
+            )
         namespace = name.partition("/")[0]
         manifest = self._manifests.named(namespace)
         if manifest is not None and not manifest.is_usable:
@@ -96,9 +98,9 @@ class Unknown:
 
     def _not_installed(self, name: str, namespace: str) -> UnknownModelError:
         install = self._installation(namespace)
-        ids = [each for each in self._published_ids() if each.startswith(f"{namespace}/")]
+        ids = [model_id for model_id in self._published_ids() if model_id.startswith(f"{namespace}/")]
         # Published models have no aliases, so a name without a tag selects a model with a tag.
-        model = next((each for each in ids if each == name or each.startswith(f"{name}.")), name)
+        model = next((model_id for model_id in ids if model_id == name or model_id.startswith(f"{name}.")), name)
         if entry := self._reader.ask(lambda: self._reader.selection(_PUBLISHED).entry(model)):
             message = f"{name} is not installed. It is a model for {entry.modality}: {entry.summary}\nNext: {install}"
             return NotInstalledError(message, asked=name, install=install)

@@ -190,7 +190,7 @@ class Index:
         """Return the aliases that the file of each model declares for it, by the number of the model's row."""
         sql = (
             "SELECT m.row, a.alias FROM models AS m JOIN aliases AS a ON a.target = m.id AND a.source = m.source "
-            f"WHERE m.row IN ({listed(each.row for each in models)}) ORDER BY a.alias"
+            f"WHERE m.row IN ({listed(model.row for model in models)}) ORDER BY a.alias"
         )
         aliases: dict[int, list[str]] = {}
         for row, alias in self._database.rows(sql):

@@ -127,7 +127,7 @@ def enable(name: str, plugins: Sequence[Installed]) -> list[str]:
 
 
 def _not_found(name: str, plugins: Sequence[Installed], entries: Sequence[str]) -> NotFoundError:
-    names = {each for plugin in plugins for each in (plugin.namespace, plugin.distribution)} | set(entries)
+    names = {name for plugin in plugins for name in (plugin.namespace, plugin.distribution)} | set(entries)
     close = nearest(name, sorted(names))
     hint = nearest_hint(close)
     return NotFoundError(f"there is no plugin '{name}'. {hint}All: zoo plugin list", asked=name, nearest=close)

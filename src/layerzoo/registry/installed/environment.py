@@ -129,8 +129,8 @@ def _has_plugins() -> bool:
 
 def _stored_scan(results: ScanStore) -> list[Installed]:
     """Return layerzoo itself, then all plugins; from the store if no folder on ``sys.path`` has changed."""
-    records = remembered(results, _SCAN_FORMAT, lambda: [each._asdict() for each in (core(), *scan())])
-    return [Installed(**each) for each in records]
+    records = remembered(results, _SCAN_FORMAT, lambda: [plugin._asdict() for plugin in (core(), *scan())])
+    return [Installed(**record) for record in records]
 
 
 def remembered(results: ScanStore, key: int | str, find: Callable[[], Any]) -> Any:
@@ -188,18 +188,20 @@ def _with_states(installed: Sequence[Installed], disabled: Disabled) -> tuple[In
 
 
 def _disabled(plugin: Installed, plugins: Sequence[Installed]) -> Installed:
-    is_alone = [each.namespace for each in plugins].count(plugin.namespace) == 1
+    is_alone = [claimant.namespace for claimant in plugins].count(plugin.namespace) == 1
     name = plugin.namespace if is_alone else plugin.distribution
     return plugin._replace(state="disabled", cause="you have disabled it", fix=advice.enable(name))
 
 
 def _undisputed(plugin: Installed, plugins: Sequence[Installed]) -> Installed:
     """Set the state of a plugin whose namespace another one claims too. Neither of the two is used."""
-    claims = [each for each in plugins if each.namespace == plugin.namespace and each.state == "ok"]
+    claims = [claimant for claimant in plugins if claimant.namespace == plugin.namespace and claimant.state == "ok"]
     if plugin.state != "ok" or len(claims) == 1:
         return plugin
     cause = f"the namespace is claimed by {' and '.join(claim.release for claim in claims)}"
-    return plugin._replace(state="conflict", cause=cause, fix=advice.choose_one([each.distribution for each in claims]))
+    return plugin._replace(
+        state="conflict", cause=cause, fix=advice.choose_one([claimant.distribution for claimant in claims])
+    )
 
 
 # ---------------------------------------------------------------- entry points

@@ -113,7 +113,7 @@ def unmet_requirements(distribution: str) -> list[Unmet]:
     Markers are evaluated for this Python and machine. A distribution that is not installed, or whose metadata cannot be
     read, has no requirements. A requirement that cannot be parsed is ignored.
     """
-    unmet = {str(each): each for each in _unmet(distribution, frozenset(), set())}
+    unmet = {str(requirement): requirement for requirement in _unmet(distribution, frozenset(), set())}
     return list(unmet.values())
 
 
@@ -215,7 +215,7 @@ class Health:
         if not self.plugin.is_usable:
             return self.plugin.fix
         if self.unmet:  # also if the import failed, which a missing requirement may explain
-            return advice.install(*(each.requirement for each in self.unmet))
+            return advice.install(*(unmet.requirement for unmet in self.unmet))
         return self._failed_import.fix if self._failed_import else self.plugin.fix
 
     @property
