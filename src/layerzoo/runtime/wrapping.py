@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import importlib.metadata
 import inspect
 import platform
@@ -24,6 +25,7 @@ from layerzoo.runtime.axes import AxisLayout
 from layerzoo.runtime.backbone import Backbone
 from layerzoo.runtime.batch import Batch, InputRow
 from layerzoo.runtime.changes import TensorChanges
+from layerzoo.runtime.clip_lengths import FrameHop, frames_of
 from layerzoo.runtime.completion import complete_layers
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.hooks import ModelHooks
@@ -248,6 +250,33 @@ def _axes_by_kind(
     return candidates.pop() if len(candidates) == 1 else None
 
 
+def _frame_hop(network: nn.Module, trace: Trace) -> FrameHop | None:
+    """Return the length and hop of the frames that the first convolutions and poolings of a network make of samples.
+
+    None if the first of them pads its input, or there are none.
+    """
+    samples = next(iter(trace.calls[0].inputs.values()), (0,))[-1]
+    length, hop, positions = 1, 1, samples
+    for call in sorted(trace.calls, key=lambda call: call.start):
+        module = network.get_submodule(call.module)
+        before, after = (next(iter(shapes.values()), (0,))[-1] for shapes in (call.inputs, call.outputs))
+        if not isinstance(module, nn.Conv1d | nn.MaxPool1d | nn.AvgPool1d) or before != positions or after == before:
+            continue
+        kernel, stride, dilation, padding = (_number(getattr(module, name, 1)) for name in _WINDOW)
+        if padding or getattr(module, "ceil_mode", False):
+            break
+        length, hop, positions = length + (kernel - 1) * dilation * hop, hop * stride, after
+    return (length, hop) if hop > 1 and frames_of(samples, (length, hop)) == positions else None
+
+
+_WINDOW = ("kernel_size", "stride", "dilation", "padding")
+
+
+def _number(value: int | str | tuple[int, ...]) -> int:
+    """Return a setting of a one-dimensional window, which torch keeps as a number or a tuple of one."""
+    return value[0] if isinstance(value, tuple) else int(value != "valid") if isinstance(value, str) else value
+
+
 def _axes_of_kinds(sequence_axis: str) -> dict[tuple[type[nn.Module], ...], tuple[str, ...]]:
     return {
         (nn.Conv1d, nn.BatchNorm1d): ("batch", "channel", sequence_axis),
@@ -395,6 +424,8 @@ def _traced(
     complete, prepared = _prepared(spec, preprocess, example, hooks.network)
     tracer = _ModuleTracer(complete, Files(), hooks, prepared)
     tracer.full_trace()
+    if isinstance(prepared, AudioPreprocessor | ArrayPreprocessor) and prepared.modality == "audio":
+        prepared.frame_hop = _frame_hop(hooks.network, tracer.trace)
     return prepared, tracer
 
 
@@ -463,7 +494,7 @@ def _called(spec: ModelSpec, function: Any, network: nn.Module) -> tuple[ModelSp
     names = None if accepted is None else frozenset(accepted)
     try:
         if spec.modality == "text":
-            return spec, TokenizedPreprocessor(Transform(function, names))
+            return spec, TokenizedPreprocessor(Transform(function, names), _cls_token(function))
         if spec.modality == "vision":
             prepared = transformed_images(function, names)
             return replace(spec, preprocess=prepared.declared), prepared
@@ -487,6 +518,17 @@ def _called(spec: ModelSpec, function: Any, network: nn.Module) -> tuple[ModelSp
         "a video network needs the number of frames. Next: preprocess=(layerzoo.spec.VideoPreprocess(frames=16, "
         "joint=True, image=…), transform)"
     )
+
+
+def _cls_token(function: Any) -> int | None:
+    """Return the id of a tokenizer's classification token: -1 if it has none, None if it does not say so."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = getattr(function, "__self__", function)
+    if not hasattr(function, "cls_token_id"):
+        return None
+    token = function.cls_token_id
+    return token if isinstance(token, int) else -1
 
 
 def _declared_preprocess(values: Any, spec: ModelSpec) -> Preprocess:

@@ -44,6 +44,8 @@ class Preprocessor(ABC):
     """Whether rows differ in size too, so that sorting them saves padding."""
     cls_token = False
     """Whether the first position of every row is a classification token."""
+    knows_special_tokens = False
+    """Whether the special tokens of a text can be excluded from poolings."""
     rows_are_samples = False
     """Whether each row of a sample counts as a sample in the network, like frames that run through it one by one."""
     takes_images = False
