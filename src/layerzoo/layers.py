@@ -9,7 +9,7 @@ from math import prod
 
 from layerzoo.errors import LayerError, UnknownLayerError, nearest, nearest_hint
 from layerzoo.printable import shorten
-from layerzoo.spec import Layer
+from layerzoo.spec import IN_MEMORY, Layer
 
 __all__ = ["parse_address", "select"]
 
@@ -181,8 +181,13 @@ def unknown_layer(name: str, names: Sequence[str], model: str, layers: Sequence[
         close = nearest(name, names)
         hint = nearest_hint(close)
     return UnknownLayerError(
-        f"{model} has no layer '{name}'. {hint}All {len(names)}: zoo layers {model}", asked=name, nearest=close
+        f"{model} has no layer '{name}'. {hint}All {len(names)}: {listing(model)}", asked=name, nearest=close
     )
+
+
+def listing(model: str) -> str:
+    """Return how a user lists the layers of a model: a command, or Python for a module in memory."""
+    return "backbone.spec.layers" if model.startswith(f"{IN_MEMORY}/") else f"zoo layers {model}"
 
 
 def _submodule(selector: str) -> Layer:

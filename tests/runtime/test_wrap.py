@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision import models, transforms
 
 import layerzoo
-from layerzoo.errors import InputError, LayerError, TraceError, UsageError
+from layerzoo.errors import InputError, LayerError, PoolingError, TraceError, UsageError
 from layerzoo.spec import AudioPreprocess, ImagePreprocess, Layer
 
 
@@ -261,3 +261,42 @@ def test_unusable_arguments_are_named() -> None:
         layerzoo.extract(backbone, "photos/")
     with pytest.raises(layerzoo.errors.SampleError, match=r"0: \(28, 28\): this network takes arrays like"):
         layerzoo.extract(backbone, [np.zeros((28, 28), np.float32)])
+
+
+class Tagger(nn.Module):
+    """(batch, step, 5) → (batch, step, 3): nothing shows the axes of its activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.out = nn.LSTM(5, 7, batch_first=True), nn.Linear(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.out(self.rnn(x)[0])
+        return scores
+
+
+def test_a_layer_of_unknown_axes_can_be_read_but_not_pooled() -> None:
+    module, batch = Tagger(), torch.randn(3, 9, 5)
+    backbone = layerzoo.wrap(module, example=batch)
+    expected = hooked(module, "rnn", batch)[0].numpy()
+    pools: list[Any] = ["none", {"module:rnn[0]": "none"}]
+    for pool in pools:
+        features = layerzoo.extract(backbone, batch, layer="module:rnn[0]", pool=pool)
+        np.testing.assert_allclose(features.values, expected, atol=1e-6)
+    for layer in ("module:rnn[0]", None):
+        with pytest.raises(PoolingError, match=r"layers=\[layerzoo.Layer\(.*axes=\('batch', 'token', 'channel'\)"):
+            layerzoo.extract(backbone, batch, layer=layer)
+    layers = [Layer(name="states", module="rnn[0]", axes=("batch", "token", "channel"))]
+    features = layerzoo.extract(layerzoo.wrap(module, example=batch, layers=layers), batch, layer="states")
+    np.testing.assert_allclose(features.values, expected.mean(1), atol=1e-6)
+
+
+def test_the_module_of_a_layer_may_be_an_address() -> None:
+    module, batch = nn.Sequential(nn.Linear(3, 4), nn.ReLU()), torch.randn(2, 3)
+    hidden, output = hooked(module, "0", batch), hooked(module, "", batch)
+    for address, expected in {"1<": hidden, "1#0": output, ".": output, "0": hidden}.items():
+        layers = [Layer(name="x", module=address, axes=("batch", "channel"))]
+        values = layerzoo.extract(layerzoo.wrap(module, layers=layers), batch, layer="x").values
+        np.testing.assert_allclose(values, expected, atol=1e-6)
+    with pytest.raises(LayerError, match=r"has no layer 'module:5'.*All \d: backbone.spec.layers"):
+        layerzoo.wrap(module, layers={"x": "5"})

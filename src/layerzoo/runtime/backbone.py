@@ -24,11 +24,11 @@ from layerzoo.runtime.network import CutNetwork, Read
 from layerzoo.runtime.pool import PooledRow, pool_batch, pooled_counts, rows_of
 from layerzoo.runtime.precision import Precision
 from layerzoo.runtime.preprocess import Preprocessor
-from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
+from layerzoo.runtime.request import LayerChoice, PoolChoice, check_pools, choose_layers, choose_pools
 from layerzoo.runtime.resolved import ResolvedModel
 from layerzoo.runtime.transfer import to_device
 from layerzoo.runtime.variation import Variation, seeded
-from layerzoo.spec import Layer, ModelSpec
+from layerzoo.spec import IN_MEMORY, Layer, ModelSpec
 
 if TYPE_CHECKING:
     from layerzoo.runtime.export import Exported, ExportFormat
@@ -254,10 +254,12 @@ class Backbone:
         ):
             return
         self._resolved.forget()
+        is_in_memory = self.spec.builder == IN_MEMORY
+        advice = "call layerzoo.wrap again" if is_in_memory else f"zoo layers --trace {self.spec.id}"
         raise CutError(
             f"{self.spec.id}, layer {layer.name}: the network gives {tuple(activation.shape)} for a batch of "
             f"{batch.size}, and {layer.shape} without the batch was traced. Its code or its files have changed since. "
-            f"Next: zoo layers --trace {self.spec.id}"
+            f"Next: {advice}"
         )
 
     @cached_property
@@ -282,8 +284,6 @@ class Backbone:
         >>> layerzoo.load("toy/next-word").select_pools("block.0", "max")
         {'block.0': 'max'}
         """
-        if layer is None and pool is None:
-            return dict(self.pools)
         layers = self.layers if layer is None else choose_layers(self._resolved, layer)
         loaded = {each.name for each in self.layers}
         if missing := [each.name for each in layers if each.name not in loaded]:
@@ -291,8 +291,11 @@ class Backbone:
                 f"this backbone reads {', '.join(sorted(loaded))}, and not {', '.join(missing)}: "
                 f"layerzoo.load('{self.spec.id}', layer=[…]) with all layers you need"
             )
+        if pool is not None:
+            return choose_pools(self._resolved, layers, pool)
         pools = {each.name: self.pools[each.name] for each in layers}
-        return pools if pool is None else choose_pools(self._resolved, layers, pool)
+        check_pools(self._resolved, layers, pools)
+        return pools
 
     @property
     def variation(self) -> Variation:

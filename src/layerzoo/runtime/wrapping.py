@@ -44,12 +44,13 @@ from layerzoo.runtime.preprocess.arrays import (
     name_of,
     transformed_images,
 )
-from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
+from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools, default_pools
 from layerzoo.runtime.resolved import ResolvedModel, observe_example
 from layerzoo.runtime.stored import sha256_of
 from layerzoo.runtime.trace import Call, Trace, named_tensors, saved_tensors
 from layerzoo.runtime.tracer import Tracer, as_parameters
 from layerzoo.spec import (
+    IN_MEMORY,
     KINDS,
     AudioPreprocess,
     Default,
@@ -66,7 +67,6 @@ from layerzoo.spec import (
 from layerzoo.weights import Files
 
 _NAMESPACE = "memory"
-_BUILDER = "memory"
 _MODALITY_OF_KIND: dict[str, Modality] = {KINDS[modality]: modality for modality in get_args(Modality)}
 _IMAGE_SIDES = (224, 32, 64, 28, 96, 128, 256, 299, 384, 512)
 
@@ -123,7 +123,7 @@ def wrap(
     prepared, tracer = _traced(spec, preprocess, example, hooks)
     declared = _declared_layers(layers)
     named_layers = declared or name_layers(tracer.trace)
-    complete = complete_layers(tracer, named_layers)
+    complete = tuple(_with_prefix(layer, tracer.trace) for layer in complete_layers(tracer, named_layers))
     spec = replace(tracer.spec, layers=complete, default=_default_of(complete, tracer.trace))
     tracer.spec = spec
     resolved = ResolvedModel(spec, tracer, prepared)
@@ -150,7 +150,7 @@ def _backbone(
     network: nn.Module, resolved: ResolvedModel, changes: TensorChanges, layer: LayerChoice, pool: PoolChoice
 ) -> Backbone:
     layers = choose_layers(resolved, layer)
-    pools = choose_pools(resolved, layers, pool)
+    pools = default_pools(resolved, layers) if pool is None else choose_pools(resolved, layers, pool)
     cut = resolved.cut(layers)
     dtype = _dtype(network)
     is_cast = dtype is not torch.float32
@@ -366,7 +366,7 @@ def _spec(name: str, modality: Modality | None, preprocess: WrapPreprocess | Non
         raise UsageError(f"modality={modality!r} is not one of {', '.join(get_args(Modality))}")
     chosen = modality or _modality_of(preprocess) or _modality_of_network(network)
     slug = re.sub(r"[^\w.-]+", "-", name).strip("-") or "module"
-    return ModelSpec(id=f"{_NAMESPACE}/{slug}", modality=chosen, builder=_BUILDER)
+    return ModelSpec(id=f"{_NAMESPACE}/{slug}", modality=chosen, builder=IN_MEMORY)
 
 
 def _modality_of(preprocess: WrapPreprocess | None) -> Modality | None:
@@ -400,7 +400,29 @@ def _declared_layers(layers: Mapping[str, str] | Iterable[Layer] | None) -> tupl
     declared: tuple[Any, ...] = tuple(layers)
     if not all(isinstance(layer, Layer) for layer in declared):
         raise UsageError("layers= is a mapping from names to addresses of submodules, or a list of Layer objects")
-    return declared
+    return tuple(_parsed(layer) for layer in declared)
+
+
+def _parsed(layer: Layer) -> Layer:
+    """Return a layer whose module was given as an address, such as ``.``, ``1<`` or ``rnn[0]``, with its parts."""
+    parsed = parse_address(layer.module, name=layer.name)
+    is_input = "input" in (parsed.at, layer.at)
+    return replace(
+        layer,
+        module=parsed.module,
+        call=parsed.call if layer.call is None else layer.call,
+        output=parsed.output if layer.output is None else layer.output,
+        at="input" if is_input else "output",
+    )
+
+
+def _with_prefix(layer: Layer, trace: Trace) -> Layer:
+    """Return a layer with declared axes with the tokens before those of the input, which the trace shows."""
+    if layer.prefix_tokens is not None or layer.axes is None or layer.shape is None or "token" not in layer.axes:
+        return layer
+    axis = layer.axes.index("token")
+    size = layer.shape[axis - (layer.axes.index("batch") < axis)]
+    return replace(layer, prefix_tokens=trace.added_tokens(layer, axis, size)[0])
 
 
 def _default_of(layers: Sequence[Layer], trace: Trace) -> Default:

@@ -22,7 +22,14 @@ from layerzoo.runtime.axes import Enlargement
 from layerzoo.runtime.batch import Batch, InputRow, collate
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor
 from layerzoo.runtime.preprocess.image import ImagePreprocessor, row_of, shapes_of
-from layerzoo.runtime.preprocess.masks import PIXEL_MASK, Extent, check_padding, extent_of, is_mask_name, mask_name
+from layerzoo.runtime.preprocess.masks import (
+    PIXEL_MASK,
+    ValidRange,
+    check_padding,
+    is_mask_name,
+    mask_name,
+    valid_range,
+)
 from layerzoo.spec import ImagePreprocess, Modality
 
 INPUT = "input"
@@ -103,9 +110,9 @@ class ArrayPreprocessor(Preprocessor):
         name = self._mask or "attention_mask"
         mask = inputs[name] if self._mask is not None else mask
         length = self._positions(inputs)
-        extent = Extent(length, length) if mask is None or not self.variable_length else extent_of(name, mask)
-        check_padding(inputs, extent)
-        row = InputRow(inputs, valid=extent.valid, total=extent.total, offset=extent.offset)
+        positions = ValidRange(length, length) if mask is None or not self.variable_length else valid_range(name, mask)
+        check_padding(inputs, positions)
+        row = InputRow(inputs, valid=positions.valid, total=positions.total, offset=positions.offset)
         pixels = inputs.get(PIXEL_MASK)
         return row if pixels is None or pixels.ndim != 2 else replace(row, image_mask=pixels.astype(bool))
 
@@ -354,10 +361,10 @@ class AudioTransform(Transform):
         mask = mask_name(arrays)
         if mask is None:
             return AudioInputs(arrays)
-        extent = extent_of(mask, arrays[mask])
-        if extent.offset:
+        positions = valid_range(mask, arrays[mask])
+        if positions.offset:
             raise SampleError("waveform", "preprocess= pads it on the left. Next: a preprocess that pads on the right")
-        check_padding(arrays, extent)
+        check_padding(arrays, positions)
         return AudioInputs(arrays, mask)
 
 

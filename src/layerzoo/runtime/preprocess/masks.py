@@ -22,7 +22,7 @@ _DECODER = "decoder_"
 _LENGTHS = ("length", "lengths", "input_length", "input_lengths", "seq_lengths", "src_lengths")
 
 
-class Extent(NamedTuple):
+class ValidRange(NamedTuple):
     """The positions of a sample in its row."""
 
     valid: int
@@ -51,7 +51,7 @@ def is_mask_name(name: str) -> bool:
     return name in _TOKEN_MASKS or name.endswith((_TORCH_MASK, _UNCLEAR_MASK))
 
 
-def extent_of(name: str, mask: NDArray[Any]) -> Extent:
+def valid_range(name: str, mask: NDArray[Any]) -> ValidRange:
     """Return the positions of a sample that its attention mask shows.
 
     Args:
@@ -70,18 +70,18 @@ def extent_of(name: str, mask: NDArray[Any]) -> Extent:
             f"its {name} excludes {end - first - len(positions)} positions inside of the sample, and pooling excludes "
             "padding at the ends only. Next: pass the sample without these positions",
         )
-    return Extent(len(positions), len(mask), first)
+    return ValidRange(len(positions), len(mask), first)
 
 
-def check_padding(inputs: Mapping[str, NDArray[Any]], extent: Extent) -> None:
+def check_padding(inputs: Mapping[str, NDArray[Any]], positions: ValidRange) -> None:
     """Refuse padding that the inputs of a network describe in a way that pooling cannot apply.
 
     Args:
         inputs: arrays by the name of the network's argument, without the batch axis.
-        extent: the positions of the sample.
+        positions: the positions of the sample.
     Raises: SampleError for padding of a network with two sequences, and for a number of positions without a mask.
     """
-    if extent.valid < extent.total and (names := [name for name in inputs if name.startswith(_DECODER)]):
+    if positions.valid < positions.total and (names := [name for name in inputs if name.startswith(_DECODER)]):
         raise SampleError(
             "mask",
             f"it has padding, and the network takes a second sequence ({', '.join(names)}), so that the padding at its "
@@ -90,7 +90,7 @@ def check_padding(inputs: Mapping[str, NDArray[Any]], extent: Extent) -> None:
     sizes = {size for array in inputs.values() for size in array.shape}
     for name in set(_LENGTHS) & inputs.keys():
         length = int(inputs[name].item()) if inputs[name].size == 1 else 0
-        if extent.valid == extent.total and 0 < length < max(sizes, default=0) and length not in sizes:
+        if positions.valid == positions.total and 0 < length < max(sizes, default=0) and length not in sizes:
             raise SampleError(
                 "mask",
                 f"its {name} is {length} of {max(sizes)} positions, and pooling excludes padding by an attention_mask "
@@ -113,4 +113,4 @@ def _is_sample(name: str, mask: NDArray[Any]) -> NDArray[np.bool_]:
     return np.ones_like(marked) if name.endswith(_UNCLEAR_MASK) else marked
 
 
-__all__ = ["PIXEL_MASK", "Extent", "check_padding", "extent_of", "is_mask_name", "mask_name"]
+__all__ = ["PIXEL_MASK", "ValidRange", "check_padding", "is_mask_name", "mask_name", "valid_range"]
