@@ -300,3 +300,16 @@ def test_the_module_of_a_layer_may_be_an_address() -> None:
         np.testing.assert_allclose(values, expected, atol=1e-6)
     with pytest.raises(LayerError, match=r"has no layer 'module:5'.*All \d: backbone.spec.layers"):
         layerzoo.wrap(module, layers={"x": "5"})
+
+
+def test_extraction_keeps_the_training_mode_of_each_submodule() -> None:
+    module, batch = SmallNet(), torch.randn(4, 1, 28, 28)
+    backbone = layerzoo.wrap(module)
+    expected = {layer: layerzoo.extract(backbone, batch, layer=layer).values for layer in ("stage.2", "module:8")}
+    module.train()
+    module[1].eval()
+    before = copy.deepcopy(module.state_dict())
+    for layer, values in expected.items():
+        np.testing.assert_array_equal(layerzoo.extract(backbone, batch, layer=layer).values, values)
+        assert [child.training for child in module] == [index != 1 for index in range(len(module))]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())

@@ -159,7 +159,8 @@ class Backbone:
         """
         from layerzoo.runtime.export import export
 
-        return export(self, path, to)
+        with self._resolved.hooks.evaluating(self._network.network):
+            return export(self, path, to)
 
     def activations(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Return layer name → raw activation, without gradients, on this backbone's device and in its precision.
@@ -320,7 +321,18 @@ class Backbone:
 
         Raises: UsageError when the network is in a state in which its features would silently be wrong.
         """
-        modules = _modules(self._network)
+        hooks = self._resolved.hooks
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(hooks.evaluating(self._network.network))
+            self._check_state()
+            stack.enter_context(hooks.without_network(self.spec.id))
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(torch.autocast(self.device.type, enabled=False))
+            yield
+
+    def _check_state(self) -> None:
+        """Raises: UsageError when the network is in a state in which its features would silently be wrong."""
+        modules = _modules(self._network.network)
         if any(module.training for module in modules):
             raise UsageError(
                 f"the network of {self.spec.id} is in training mode, in which features depend on chance and on the "
@@ -332,12 +344,6 @@ class Backbone:
                 f"the network of {self.spec.id} was loaded for {self.device}, and is on {', '.join(sorted(moved))} "
                 "now. Next: layerzoo.load(…, device=…)"
             )
-        with (
-            self._resolved.hooks.without_network(self.spec.id),
-            torch.no_grad(),
-            torch.autocast(self.device.type, enabled=False),
-        ):
-            yield
 
 
 def _modules(network: nn.Module) -> list[nn.Module]:

@@ -29,6 +29,7 @@ from layerzoo.runtime.clip_lengths import FrameHop, frames_of
 from layerzoo.runtime.completion import complete_layers
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.hooks import ModelHooks
+from layerzoo.runtime.modes import in_eval_mode
 from layerzoo.runtime.naming import name_layers
 from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.precision import dtype_name
@@ -88,7 +89,8 @@ def wrap(
     """Make a backbone of a module in memory: of a class in a notebook, of torchvision, timm or transformers.
 
     The module is traced, its layers are named, cut, pooled and batched by the same rules as those of any model. It is
-    neither copied nor changed, except that it is put into eval mode: after more training, call ``module.eval()`` again.
+    neither copied nor changed, except that it is put into eval mode. After more training, features are computed in eval
+    mode, too, and the mode of each submodule is restored afterwards.
 
     Args:
         module: the network. Its parameters may be on any device, and in any floating-point dtype.
@@ -142,7 +144,8 @@ def recut(backbone: Backbone, layer: LayerChoice) -> Backbone:
     loaded = {each.name for each in backbone.layers}
     if {each.name for each in choose_layers(resolved, layer)} <= loaded:
         return backbone
-    renewed = _backbone(resolved.hooks.network, resolved, backbone._changes, layer, None)
+    with in_eval_mode(resolved.hooks.network):
+        renewed = _backbone(resolved.hooks.network, resolved, backbone._changes, layer, None)
     return replace(renewed, preprocess=backbone.preprocess)
 
 
@@ -181,6 +184,9 @@ class _ModuleHooks(ModelHooks):
     def without_network(self, model: str) -> contextlib.AbstractContextManager[None]:
         """Change nothing: the code is the caller's own."""
         return contextlib.nullcontext()
+
+    def evaluating(self, network: nn.Module) -> contextlib.AbstractContextManager[None]:
+        return in_eval_mode(network)
 
     def build(self, spec: ModelSpec, files: Files) -> nn.Module:
         """Return a copy without values inside a trace mode without values, and else the module itself."""
