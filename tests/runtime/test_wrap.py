@@ -313,3 +313,19 @@ def test_extraction_keeps_the_training_mode_of_each_submodule() -> None:
         np.testing.assert_array_equal(layerzoo.extract(backbone, batch, layer=layer).values, values)
         assert [child.training for child in module] == [index != 1 for index in range(len(module))]
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
+class OneMapping(TwoInputs):
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:  # type: ignore[override]
+        return super().forward(batch["a"], batch["b"])
+
+
+def test_the_only_argument_of_a_network_may_be_a_mapping() -> None:
+    module, batch = OneMapping(), {"a": torch.randn(4, 5), "b": torch.randn(4, 7)}
+    expected = hooked(module, "left", batch).numpy()  # type: ignore[arg-type]
+    examples: list[Any] = [batch, {"batch": batch}, (batch,)]
+    for example in examples:
+        backbone = layerzoo.wrap(module, example=example)
+        for inputs in (batch, example):
+            values = layerzoo.extract(backbone, inputs, layer="module:left").values
+            np.testing.assert_allclose(values, expected, atol=1e-6)

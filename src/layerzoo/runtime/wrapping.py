@@ -105,7 +105,8 @@ def wrap(
         layers: names of layers → addresses of submodules, as in ``{"early": "conv1", "late": "blocks.3"}``, or
             :class:`Layer` objects. None: named by the trace.
         example: one batch as the network takes it, without ``preprocess``: an array, a tensor, a tuple of several, or a
-            mapping by the names of arguments. None: derived from the modality and the first layer of the module.
+            mapping by the names of arguments. For a network whose only argument is a mapping: that mapping. None:
+            derived from the modality and the first layer of the module.
         layer: the layers that are read by default, as for :func:`load`. Any other layer can be passed to
             :func:`extract`.
         pool: the pooling, as for :func:`load`.
@@ -142,9 +143,9 @@ def recut(backbone: Backbone, layer: LayerChoice) -> Backbone:
     if not isinstance(resolved.hooks, _ModuleHooks) or layer is None:
         return backbone
     loaded = {each.name for each in backbone.layers}
-    if {each.name for each in choose_layers(resolved, layer)} <= loaded:
-        return backbone
     with in_eval_mode(resolved.hooks.network):
+        if {each.name for each in choose_layers(resolved, layer)} <= loaded:
+            return backbone
         renewed = _backbone(resolved.hooks.network, resolved, backbone._changes, layer, None)
     return replace(renewed, preprocess=backbone.preprocess)
 
@@ -451,7 +452,17 @@ def _traced(
     """Return the preprocessing of a module, and its tracer after the first trace. Raises: UsageError, TraceError."""
     complete, prepared = _prepared(spec, preprocess, example, hooks.network)
     tracer = _ModuleTracer(complete, Files(), hooks, prepared)
-    tracer.full_trace()
+    try:
+        tracer.full_trace()
+    except TraceError:
+        if not (isinstance(prepared, ArrayPreprocessor) and _may_take_mapping(example)):
+            raise
+        prepared.as_mapping = True
+        with contextlib.suppress(TraceError):
+            tracer.full_trace()
+        if tracer.latest is None:
+            prepared.as_mapping = False
+            tracer.full_trace()  # raises the first error
     if isinstance(prepared, AudioPreprocessor | ArrayPreprocessor) and prepared.modality == "audio":
         prepared.frame_hop = _frame_hop(hooks.network, tracer.trace)
     return prepared, tracer
@@ -464,6 +475,9 @@ def _prepared(
         raise UsageError("example= is for a network without preprocess=, whose example input is made by it")
     if preprocess is not None:
         return _preprocessed(spec, preprocess, network)
+    inner = _inner_mapping(example)
+    if inner is not None:
+        return spec, ArrayPreprocessor(spec.modality, _sample_of(inner, network), as_mapping=True)
     sample = _derived_sample(spec, network) if example is None else _sample_of(example, network)
     return spec, ArrayPreprocessor(spec.modality, sample)
 
@@ -584,6 +598,19 @@ def _adapted(function: Any, spec: ModelSpec, network: nn.Module) -> Any:
     names = None if accepted is None else frozenset(accepted)
     kinds: dict[str, type[Transform]] = {"vision": ImageTransform, "video": ImageTransform, "audio": AudioTransform}
     return kinds[spec.modality](function, names) if spec.modality in kinds else function
+
+
+def _inner_mapping(example: Any) -> Mapping[str, Any] | None:
+    """Return the mapping that is the only argument of a network, from a tuple or a mapping with this one value."""
+    values = list(example.values()) if isinstance(example, Mapping) else example
+    if isinstance(values, list | tuple) and len(values) == 1 and isinstance(values[0], Mapping):
+        return values[0]
+    return None
+
+
+def _may_take_mapping(example: Any) -> bool:
+    """Return whether an example may be the only argument of a network, which takes a mapping."""
+    return isinstance(example, Mapping) and _inner_mapping(example) is None
 
 
 def _positions(network: nn.Module) -> int:

@@ -51,14 +51,16 @@ class ArrayPreprocessor(Preprocessor):
     Args:
         modality: of the network's input: its axes are enlarged and named accordingly.
         example: the arrays of one sample.
+        as_mapping: whether the network takes all arrays as one argument, a mapping.
     """
 
     frame_hop: tuple[int, int] | None = None
     """Length and hop of a frame of the network in positions, if known."""
 
-    def __init__(self, modality: Modality, example: Arrays) -> None:
+    def __init__(self, modality: Modality, example: Arrays, *, as_mapping: bool = False) -> None:
         self.modality = modality
         self.sequence_axis = "time" if modality == "audio" else "token"
+        self.as_mapping = as_mapping
         self._example = example
         self._mask = mask_name(example)
         self._takes_tokens = modality == "text" and self._main.ndim == 1
@@ -70,6 +72,7 @@ class ArrayPreprocessor(Preprocessor):
                 "this network takes arrays, and not files: pass arrays or tensors as the network takes them, or "
                 "layerzoo.wrap(…, preprocess=…)"
             )
+        inputs = self._without_argument(inputs)
         unused = [name for name in ("column", "layout", "value_range") if options.get(name) is not None]
         if unused or isinstance(ids, str):
             option = unused[0] if unused else "ids"
@@ -92,8 +95,15 @@ class ArrayPreprocessor(Preprocessor):
             raise InputError("no samples: the inputs are empty")
         return Samples(chain([first], items), [])
 
+    def _without_argument(self, inputs: Any) -> Any:
+        """Return the mapping that is the only argument of the network, where it is given with the argument's name."""
+        if self.as_mapping and isinstance(inputs, Mapping | tuple) and len(inputs) == 1:
+            (value,) = inputs.values() if isinstance(inputs, Mapping) else inputs
+            return value if isinstance(value, Mapping) else inputs
+        return inputs
+
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
-        arrays = self._by_name(source)
+        arrays = self._by_name(self._without_argument(source))
         if missing := self._example.keys() - arrays.keys():
             raise SampleError("array", f"no {', '.join(sorted(missing))}: this network takes {self._expected}")
         inputs = {name: self._array(name, arrays[name]) for name in self._example}
@@ -131,7 +141,8 @@ class ArrayPreprocessor(Preprocessor):
         return next((array for name, array in self._example.items() if not is_mask_name(name)), np.zeros(0))
 
     def collate(self, rows: Sequence[InputRow]) -> Batch:
-        return replace(collate(rows, masked=self.variable_length), frame_hop=self.frame_hop)
+        batch = collate(rows, masked=self.variable_length)
+        return replace(batch, frame_hop=self.frame_hop, as_mapping=self.as_mapping)
 
     def bucket(self, row: InputRow) -> Any:
         return shapes_of(row)
