@@ -329,3 +329,11 @@ def test_the_only_argument_of_a_network_may_be_a_mapping() -> None:
         for inputs in (batch, example):
             values = layerzoo.extract(backbone, inputs, layer="module:left").values
             np.testing.assert_allclose(values, expected, atol=1e-6)
+
+
+def test_complex_numbers_are_refused() -> None:
+    batch = torch.randn(2, 1, 28, 28, dtype=torch.complex64)
+    with pytest.raises(layerzoo.errors.SampleError, match=r"0: complex numbers of type complex64.*absolute values"):
+        layerzoo.extract(layerzoo.wrap(SmallNet()), batch)
+    with pytest.raises(layerzoo.errors.SampleError, match=r"complex numbers of type complex128"):
+        layerzoo.wrap(SmallNet(), preprocess=lambda image: np.full((1, 28, 28), 1j))

@@ -20,7 +20,7 @@ from layerzoo.media.sample import Sample, UnusableError
 from layerzoo.media.samples import Item, Samples, with_ids
 from layerzoo.runtime.axes import Enlargement
 from layerzoo.runtime.batch import Batch, InputRow, collate
-from layerzoo.runtime.preprocess.base import Prepared, Preprocessor
+from layerzoo.runtime.preprocess.base import Prepared, Preprocessor, as_float32, check_real
 from layerzoo.runtime.preprocess.image import ImagePreprocessor, row_of, shapes_of
 from layerzoo.runtime.preprocess.masks import (
     PIXEL_MASK,
@@ -198,6 +198,8 @@ class ArrayPreprocessor(Preprocessor):
             array = as_array(value)
             if array.ndim != like.ndim:
                 raise SampleError("array", f"{array.shape}: this network takes {self._expected}")
+            if like.dtype.kind != "c":
+                check_real(array)
             if like.dtype.kind in "iub" and array.dtype.kind == "f":
                 raise SampleError("array", f"numbers of type {array.dtype}: this network takes {self._expected}")
             if self.modality != "text" and like.dtype.kind == "f" and array.dtype.kind in "iu" and is_array(value):
@@ -306,7 +308,7 @@ class TransformedImagePreprocessor(ImagePreprocessor):
     """Convert images with a callable of the user. A tensor of the caller counts as converted."""
 
     def _ready(self, tensor: Any) -> NDArray[np.float32]:
-        array = np.asarray(as_array(tensor), dtype=np.float32)
+        array = as_float32(as_array(tensor))
         expected = next(iter(self._example.inputs.values())).shape
         if array.ndim != len(expected):
             raise SampleError("tensor", f"a preprocessed image has the shape {expected}, and this is {array.shape}")

@@ -186,7 +186,7 @@ class AudioPreprocessor(Preprocessor):
         assert self._transform is not None
         inputs = self._transform(np.ascontiguousarray(window.T))
         if not isinstance(inputs, AudioInputs):
-            inputs = AudioInputs({"waveform": np.asarray(inputs, dtype=np.float32)})
+            inputs = AudioInputs({"waveform": as_float32(inputs)})
         mask = _mask(inputs)
         if next(iter(inputs.inputs.values())).size == 0 or (mask is not None and not mask.any()):
             raise ValueError("the feature extractor returns nothing")

@@ -122,5 +122,18 @@ def is_tensor(source: Any) -> bool:
     return isinstance(source, torch.Tensor)
 
 
-def as_float32(tensor: Any) -> NDArray[np.float32]:
-    return np.asarray(dataset.to_numpy(tensor), dtype=np.float32)
+def as_float32(values: Any) -> NDArray[np.float32]:
+    """Convert a tensor or an array to float32. Raises: SampleError for complex numbers."""
+    array = np.asarray(dataset.to_numpy(values) if is_tensor(values) else values)
+    check_real(array)
+    return array.astype(np.float32, copy=False)
+
+
+def check_real(array: NDArray[Any]) -> None:
+    """Raises: SampleError for complex numbers, of which a conversion would drop the imaginary part."""
+    if array.dtype.kind == "c":
+        raise SampleError(
+            "array",
+            f"complex numbers of type {array.dtype}, and this network takes real ones. Next: pass their real and "
+            "imaginary parts, or their absolute values",
+        )
