@@ -337,3 +337,21 @@ def test_complex_numbers_are_refused() -> None:
         layerzoo.extract(layerzoo.wrap(SmallNet()), batch)
     with pytest.raises(layerzoo.errors.SampleError, match=r"complex numbers of type complex128"):
         layerzoo.wrap(SmallNet(), preprocess=lambda image: np.full((1, 28, 28), 1j))
+
+
+def test_messages_name_what_was_passed_and_what_is_expected() -> None:
+    with pytest.raises(UsageError, match=r"this is an object of type int\."):
+        layerzoo.wrap(5)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"preprocess= is of type int: it has to be a callable"):
+        layerzoo.wrap(SmallNet(), preprocess=5)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"returns an image of Pillow \(28, 28\).*ToTensor"):
+        layerzoo.wrap(SmallNet(), preprocess=lambda image: image.resize((28, 28)))
+    with pytest.raises(TraceError, match=r"returns pixels \(28, 28, 3\) float32 .*\(height, width, channel\).*permute"):
+        layerzoo.wrap(SmallNet(), preprocess=lambda image: np.asarray(image.resize((28, 28))))
+    with pytest.raises(UsageError, match=r"empty name"):
+        layerzoo.wrap(SmallNet(), layers={"": "0"})
+    ids = torch.randint(0, 50, (2, 4))
+    backbone = layerzoo.wrap(Recurrent(), example=ids, layer="module:embedding")
+    with pytest.raises(InputError, match=r"without the inputs ids, mask: .*example=\{'ids': …, 'mask': …\}"):
+        layerzoo.extract(backbone, {"ids": ids, "mask": torch.ones_like(ids)})
+    assert layerzoo.extract(backbone, {"ids": ids}).values.shape == (2, 6)

@@ -584,7 +584,7 @@ def _positions(key: Any, n: int) -> npt.NDArray[np.intp]:
 
 def _described(key: Any) -> str:
     text = repr(key)
-    return text if len(text) <= 60 else f"a {type(key).__name__}"
+    return text if len(text) <= 60 else f"an object of type {type(key).__name__}"
 
 
 def _aligned(runs: Mapping[str, Features]) -> tuple[dict[str, Features], list[SampleError]]:

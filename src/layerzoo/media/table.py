@@ -171,7 +171,7 @@ def listed(names: Sequence[str]) -> str:
 def _text_or_refusal(value: Any) -> Cell:
     if isinstance(value, str | bytes):
         return value
-    return UnusableError("no text: null" if value is None else f"no text: the value is a {type(value).__name__}")
+    return UnusableError("no text: null" if value is None else f"no text: the value is of type {type(value).__name__}")
 
 
 def _csv_rows(file: BinaryIO, delimiter: str) -> Iterator[list[str]]:

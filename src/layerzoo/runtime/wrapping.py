@@ -328,7 +328,8 @@ def _network(module: Any) -> nn.Module:
     if isinstance(module, torch.jit.ScriptModule):
         raise UsageError("a TorchScript module has no hooks to read its layers by: pass the module it was made from")
     if not isinstance(module, nn.Module):
-        kind = f"the class {module.__name__}" if isinstance(module, type) else f"a {type(module).__name__}"
+        is_class = isinstance(module, type)
+        kind = f"the class {module.__name__}" if is_class else f"an object of type {type(module).__name__}"
         raise UsageError(
             f"layerzoo.wrap takes a torch.nn.Module, and this is {kind}. To load a model by its id: layerzoo.load"
         )
@@ -403,10 +404,12 @@ def _declared_layers(layers: Mapping[str, str] | Iterable[Layer] | None) -> tupl
     if isinstance(layers, Mapping):
         if not all(isinstance(word, str) for pair in layers.items() for word in pair):
             raise UsageError("layers= maps names of layers to addresses of submodules, as in {'early': 'conv1'}")
-        return tuple(parse_address(address, name=name) for name, address in layers.items())
+        layers = [parse_address(address, name=name) for name, address in layers.items()]
     declared: tuple[Any, ...] = tuple(layers)
     if not all(isinstance(layer, Layer) for layer in declared):
         raise UsageError("layers= is a mapping from names to addresses of submodules, or a list of Layer objects")
+    if any(not layer.name.strip() for layer in declared):
+        raise UsageError("layers= has a layer with an empty name")
     return tuple(_parsed(layer) for layer in declared)
 
 
@@ -454,7 +457,9 @@ def _traced(
     tracer = _ModuleTracer(complete, Files(), hooks, prepared)
     try:
         tracer.full_trace()
-    except TraceError:
+    except TraceError as error:
+        if preprocess is not None:
+            raise TraceError(f"{error}. {_returned_by(prepared)}") from error
         if not (isinstance(prepared, ArrayPreprocessor) and _may_take_mapping(example)):
             raise
         prepared.as_mapping = True
@@ -466,6 +471,24 @@ def _traced(
     if isinstance(prepared, AudioPreprocessor | ArrayPreprocessor) and prepared.modality == "audio":
         prepared.frame_hop = _frame_hop(hooks.network, tracer.trace)
     return prepared, tracer
+
+
+def _returned_by(prepared: Preprocessor) -> str:
+    """Describe the inputs that a preprocessing returns, for the error of a network that does not run on them."""
+    example = prepared.example(1)
+    inputs = {} if example is None else example.inputs
+    listed = ", ".join(
+        f"{name} {tuple(tensor.shape[1:])} {dtype_name(tensor.dtype)}" for name, tensor in inputs.items()
+    )
+    shape = next((tuple(tensor.shape[1:]) for tensor in inputs.values()), ())
+    is_channels_last = prepared.modality == "vision" and len(shape) == 3 and shape[2] in (1, 3, 4) and shape[0] > 4
+    advice = (
+        " This is (height, width, channel), and most networks take (channel, height, width). Next: permute its axes at "
+        "the end of preprocess="
+        if is_channels_last
+        else ""
+    )
+    return f"preprocess= returns {listed} for a sample.{advice}"
 
 
 def _prepared(
@@ -529,8 +552,8 @@ def _called(spec: ModelSpec, function: Any, network: nn.Module) -> tuple[ModelSp
         function = function.encode
     if not callable(function):
         raise UsageError(
-            f"preprocess= is a {type(function).__name__}: it has to be a callable, declared values, a pair of both, or "
-            "the id of a model"
+            f"preprocess= is of type {type(function).__name__}: it has to be a callable, declared values, a pair of "
+            "both, or the id of a model"
         )
     accepted = _accepted(network)
     names = None if accepted is None else frozenset(accepted)
@@ -583,7 +606,9 @@ def _declared_preprocess(values: Any, spec: ModelSpec) -> Preprocess:
         except (KeyError, TypeError) as error:
             raise UsageError(f"preprocess= of a {spec.modality} network does not fit: {error}") from error
     if not isinstance(values, get_args(Preprocess)):
-        raise UsageError(f"preprocess= begins with a {type(values).__name__}, and not with declared values")
+        raise UsageError(
+            f"preprocess= begins with an object of type {type(values).__name__}, and not with declared values"
+        )
     if _MODALITY_OF_KIND[values.kind] != spec.modality:
         raise UsageError(f"preprocess= declares {values.kind}, and modality={spec.modality!r}")
     declared: Preprocess = values

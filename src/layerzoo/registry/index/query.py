@@ -216,7 +216,9 @@ def _check_text(text: str) -> None:
 def _check_pattern(pattern: str) -> None:
     """Raise UsageError for a pattern that can match nothing."""
     if not isinstance(pattern, str):
-        raise UsageError(f"a pattern of ids is a text such as 'vit*tiny*', not a {type(pattern).__name__}")
+        raise UsageError(
+            f"a pattern of ids is a text such as 'vit*tiny*', not an object of type {type(pattern).__name__}"
+        )
     if not pattern or len(pattern) > _LONGEST_PATTERN:
         raise UsageError(f"a pattern of ids has 1 to {_LONGEST_PATTERN} characters, not {len(pattern):,}")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from layerzoo.errors import EmptySampleError, InputError, SampleError
+from layerzoo.errors import EmptySampleError, InputError, SampleError, UsageError
 from layerzoo.media import dataset, text
 from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.inputs import AudioInputs, ImageInputs
@@ -72,7 +72,7 @@ class ArrayPreprocessor(Preprocessor):
                 "this network takes arrays, and not files: pass arrays or tensors as the network takes them, or "
                 "layerzoo.wrap(…, preprocess=…)"
             )
-        inputs = self._without_argument(inputs)
+        inputs = self._named(inputs)
         unused = [name for name in ("column", "layout", "value_range") if options.get(name) is not None]
         if unused or isinstance(ids, str):
             option = unused[0] if unused else "ids"
@@ -95,15 +95,30 @@ class ArrayPreprocessor(Preprocessor):
             raise InputError("no samples: the inputs are empty")
         return Samples(chain([first], items), [])
 
-    def _without_argument(self, inputs: Any) -> Any:
-        """Return the mapping that is the only argument of the network, where it is given with the argument's name."""
+    def _named(self, inputs: Any) -> Any:
+        """Return a batch or a sample with its arrays by their names in the example; others as they are.
+
+        Raises: InputError for further arrays, which the network would have to take.
+        """
         if self.as_mapping and isinstance(inputs, Mapping | tuple) and len(inputs) == 1:
             (value,) = inputs.values() if isinstance(inputs, Mapping) else inputs
             return value if isinstance(value, Mapping) else inputs
+        if not isinstance(inputs, Mapping):
+            return inputs
+        if self._example.keys() == {INPUT} and len(inputs) == 1:
+            return {INPUT: next(iter(inputs.values()))}
+        is_unnamed = self._example.keys() == {INPUT} and INPUT not in inputs
+        further = [name for name in inputs if name not in self._example and (is_unnamed or is_mask_name(name))]
+        if further:
+            example = ", ".join(f"'{name}': …" for name in inputs)
+            raise InputError(
+                f"the network was traced without the inputs {', '.join(further)}: it takes {self._expected}. Next: "
+                f"layerzoo.wrap(module, example={{{example}}})"
+            )
         return inputs
 
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
-        arrays = self._by_name(self._without_argument(source))
+        arrays = self._by_name(self._named(source))
         if missing := self._example.keys() - arrays.keys():
             raise SampleError("array", f"no {', '.join(sorted(missing))}: this network takes {self._expected}")
         inputs = {name: self._array(name, arrays[name]) for name in self._example}
@@ -190,7 +205,9 @@ class ArrayPreprocessor(Preprocessor):
             return {next(iter(self._example)): source}
         if isinstance(source, tuple | list) and len(source) == len(self._example):
             return dict(zip(self._example, source, strict=True))
-        raise SampleError("array", f"a {type(source).__name__}: this network takes {self._expected}, by their names")
+        raise SampleError(
+            "array", f"an object of type {type(source).__name__}: this network takes {self._expected}, by their names"
+        )
 
     def _array(self, name: str, value: Any) -> NDArray[Any]:
         like = self._example[name]
@@ -210,7 +227,9 @@ class ArrayPreprocessor(Preprocessor):
                 )
             return array.astype(like.dtype, copy=False)
         except (TypeError, ValueError) as error:
-            raise SampleError("array", f"a {type(value).__name__}: this network takes {self._expected}") from error
+            raise SampleError(
+                "array", f"an object of type {type(value).__name__}: this network takes {self._expected}"
+            ) from error
 
     def _is_batch(self, inputs: Any) -> bool:
         """Return whether the inputs are arrays with one axis more than a sample."""
@@ -334,6 +353,11 @@ class Transform:
     def apply(self, sample: Any) -> tuple[Arrays, NDArray[Any] | None]:
         """Return the arrays of the network, and the attention mask if the network does not take it."""
         result = self.function(sample)
+        if hasattr(result, "getbands"):
+            raise UsageError(
+                f"preprocess= returns an image of Pillow {result.size}, and a network takes an array or a tensor. "
+                "Next: convert it at the end of preprocess=, as torchvision.transforms.ToTensor() does"
+            )
         if not isinstance(result, Mapping):
             mask = getattr(result, "attention_mask", None)
             array = as_array(getattr(result, "ids", result))  # of the library tokenizers
@@ -419,7 +443,7 @@ def as_array(value: Any) -> NDArray[Any]:
         value = dataset.to_numpy(value)
     array = np.asarray(value)
     if array.dtype.kind not in "biufc":
-        raise TypeError(f"a {type(value).__name__} is not an array of numbers")
+        raise TypeError(f"an object of type {type(value).__name__} is not an array of numbers")
     if array.dtype.kind == "f":
         return array.astype(np.float32, copy=False)
     return array.astype(np.int64, copy=False) if array.dtype.kind in "iu" and array.dtype.itemsize < 8 else array
