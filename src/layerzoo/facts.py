@@ -25,7 +25,7 @@ from layerzoo.spec import Layer, ModelSpec, Preprocess, layer_from_dict, preproc
 if TYPE_CHECKING:
     from layerzoo.registry import PluginManifest, Registry
 
-_FORMAT = 13
+_FORMAT = 14
 
 
 def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:
