@@ -146,7 +146,7 @@ def _is_rate(value: object) -> bool:
 
 def _scaled(samples: NDArray[Any]) -> NDArray[np.float32]:
     if samples.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what overflows is refused as not finite
+        with np.errstate(over="ignore"):  # values that overflow are refused as not finite
             return samples.astype(np.float32)
     if samples.dtype.kind not in "iu":
         raise UnusableError(f"samples of {samples.dtype}: give floating point or integers")
