@@ -42,18 +42,20 @@ def check_counts(written: Any, *, of: str) -> None:
         of: the model's id, for the message.
     Raises: TooLargeError, which names the setting and its value.
     """
-    for place, key, value in _settings(written):
+    for prefix, key, value in _settings(written):
         limit = _limit(key)
         if limit is None:
             continue
-        numbers = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, int | float)]
-        largest = max((abs(each) for each in numbers), default=0)
+        numbers = [
+            number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int | float)
+        ]
+        largest = max((abs(number) for number in numbers), default=0)
         if isinstance(value, list) and limit == _MOST_LAYERS:  # a number for each stage, or the indices of layers
             largest = max(largest, len(value))
         if not largest <= limit:  # as NaN is not
-            shown = shorten(str(value if len(numbers) == 1 else largest), 40)
+            number = shorten(str(value if len(numbers) == 1 else largest), 40)
             raise TooLargeError(
-                f"{of}: `{place}{key}` is {shown}, and no network that is in use has more than {limit:,}. Next: "
+                f"{of}: `{prefix}{key}` is {number}, and no network that is in use has more than {limit:,}. Next: "
                 "another checkpoint"
             )
 
@@ -106,8 +108,8 @@ def free_memory() -> int | None:
     return None
 
 
-def _too_large(of: str, what: str, limit: str) -> TooLargeError:
-    return TooLargeError(f"{of} takes {what}, and no network that is in use takes more than {limit}")
+def _too_large(of: str, quantity: str, limit: str) -> TooLargeError:
+    return TooLargeError(f"{of} takes {quantity}, and no network that is in use takes more than {limit}")
 
 
 def _limit(key: str) -> int | None:
@@ -118,18 +120,18 @@ def _limit(key: str) -> int | None:
     return _LARGEST_COUNT if _COUNTS.search(key) else None
 
 
-def _settings(written: Any) -> Iterator[tuple[str, str, Any]]:
+def _settings(data: Any) -> Iterator[tuple[str, str, Any]]:
     """Every setting within a JSON value: where it is, its key, and its value. Without recursion: values are deep."""
-    open_values: list[tuple[str, Any]] = [("", written)]
+    open_values: list[tuple[str, Any]] = [("", data)]
     while open_values:
-        place, value = open_values.pop()
+        prefix, value = open_values.pop()
         if isinstance(value, Mapping):
-            for key, each in value.items():
-                if isinstance(each, Mapping):
-                    open_values.append((f"{place}{key}.", each))
+            for key, item in value.items():
+                if isinstance(item, Mapping):
+                    open_values.append((f"{prefix}{key}.", item))
                 else:
-                    yield place, str(key), each
-                    if isinstance(each, list):
-                        open_values.append((f"{place}{key}.", each))
+                    yield prefix, str(key), item
+                    if isinstance(item, list):
+                        open_values.append((f"{prefix}{key}.", item))
         elif isinstance(value, list):
-            open_values += [(place, each) for each in value if isinstance(each, Mapping | list)]
+            open_values += [(prefix, child) for child in value if isinstance(child, Mapping | list)]

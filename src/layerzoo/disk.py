@@ -95,8 +95,8 @@ def is_scratch(name: str) -> bool:
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that killed processes left in a folder. What cannot be removed stays."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        left = [Path(entry.path) for entry in entries if is_scratch(entry.name)]
-        for path in left:
+        leftovers = [Path(entry.path) for entry in entries if is_scratch(entry.name)]
+        for path in leftovers:
             with contextlib.suppress(OSError):
                 remove_leftover(path)
 
@@ -179,10 +179,10 @@ def lock(descriptor: int) -> bool | None:
 def is_same(path: Path, state: os.stat_result) -> bool:
     """Return whether a path still leads to a file that was opened by it."""
     try:
-        now = path.stat(follow_symlinks=False)
+        current = path.stat(follow_symlinks=False)
     except FileNotFoundError:
         return False
-    return (now.st_dev, now.st_ino) == (state.st_dev, state.st_ino)
+    return (current.st_dev, current.st_ino) == (state.st_dev, state.st_ino)
 
 
 @lru_cache(maxsize=1)

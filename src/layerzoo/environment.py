@@ -10,12 +10,12 @@ from contextlib import contextmanager
 @contextmanager
 def environment(name: str, value: str) -> Iterator[None]:
     """Set an environment variable inside the ``with`` block, and restore it afterwards."""
-    before = os.environ.get(name)
+    previous = os.environ.get(name)
     os.environ[name] = value
     try:
         yield
     finally:
-        if before is None:
+        if previous is None:
             os.environ.pop(name, None)
         else:
-            os.environ[name] = before
+            os.environ[name] = previous

@@ -189,8 +189,8 @@ class NotFoundError(LayerzooError):
     exit_code = 3
 
     def __init__(self, message: str, *, asked: str, nearest: Sequence[str] = ()) -> None:
-        if (shown := printable_name(asked)) != asked:  # a line break in a name must not look like one of the message
-            message = message.replace(asked, shown)
+        if (escaped := printable_name(asked)) != asked:  # a line break in a name must not look like one of the message
+            message = message.replace(asked, escaped)
         super().__init__(message)
         self.asked = asked
         self.nearest: tuple[str, ...] = tuple(nearest)
@@ -270,9 +270,10 @@ class MismatchedLibraryError(LayerzooError, ImportError):
     exit_code = 4
 
     def __init__(self, library: str, other: str, versions: Mapping[str, str], *, reason: str) -> None:
-        found, needed = (f"{name} {versions[name]}" for name in (library, other))
+        release, needed = (f"{name} {versions[name]}" for name in (library, other))
         super().__init__(
-            f"{found} does not match {needed} and cannot be imported ({reason})\nNext: pip install -U {other} {library}"
+            f"{release} does not match {needed} and cannot be imported ({reason})\n"
+            f"Next: pip install -U {other} {library}"
         )
         self.library = library
         self.versions = dict(versions)
@@ -508,10 +509,10 @@ def nearest(asked: str, names: Sequence[str], *, limit: int = 3) -> list[str]:
     names = [name for name in names if len(name) <= _LONGEST_COMPARED]
     lowered = {name.lower(): name for name in names}
     tails = {name.lower().rsplit("/", 1)[-1]: name for name in names}
-    found = [lowered[key] for key in get_close_matches(asked.lower(), list(lowered), n=limit, cutoff=0.6)]
+    matches = [lowered[key] for key in get_close_matches(asked.lower(), list(lowered), n=limit, cutoff=0.6)]
     tail = asked.lower().rsplit("/", 1)[-1]
-    found += [tails[key] for key in get_close_matches(tail, list(tails), n=limit, cutoff=0.6)]
-    return list(dict.fromkeys(found))[:limit]
+    matches += [tails[key] for key in get_close_matches(tail, list(tails), n=limit, cutoff=0.6)]
+    return list(dict.fromkeys(matches))[:limit]
 
 
 def nearest_hint(close: Sequence[str]) -> str:

@@ -54,16 +54,16 @@ def traced_dtypes(spec: ModelSpec) -> tuple[str, tuple[str, ...]] | None:
     """Return the dtype that a model's library computes in by default, and those that its checkpoint is stored in; None
     where it was not loaded here."""
     facts = _facts_here(spec)
-    kept = None if facts is None else facts["dtypes"]
-    return None if kept is None else (kept["library"], tuple(kept["stored"]))
+    dtypes = None if facts is None else facts["dtypes"]
+    return None if dtypes is None else (dtypes["library"], tuple(dtypes["stored"]))
 
 
 def traced_preprocess(spec: ModelSpec) -> Preprocess | None:
     """Return how the input of a model is preprocessed, as its library described it when it was last traced here; None
     where it was not."""
     facts = _facts_here(spec)
-    kept = None if facts is None else facts.get("preprocess")
-    return None if kept is None else preprocess_from_dict(kept)
+    fields = None if facts is None else facts.get("preprocess")
+    return None if fields is None else preprocess_from_dict(fields)
 
 
 def _facts_here(spec: ModelSpec) -> dict[str, Any] | None:
@@ -78,20 +78,20 @@ def read_facts(spec: ModelSpec, zoo: Registry) -> dict[str, Any] | None:
     if not _has_traces(spec):
         return None
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        digest, _, written = _path(spec, zoo).read_text(encoding="utf-8").partition("\n")
-        if digest == _digest(written):
-            facts: dict[str, Any] = json.loads(written)
+        digest, _, text = _path(spec, zoo).read_text(encoding="utf-8").partition("\n")
+        if digest == _digest(text):
+            facts: dict[str, Any] = json.loads(text)
             return facts
     return None
 
 
 def write_facts(spec: ModelSpec, zoo: Registry, facts: Mapping[str, Any]) -> None:
     """Store a trace. If the cache cannot be written, the model is traced again next time."""
-    path, written = _path(spec, zoo), json.dumps(facts)
+    path, text = _path(spec, zoo), json.dumps(facts)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            temporary.write_text(f"{_digest(written)}\n{written}", encoding="utf-8")
+            temporary.write_text(f"{_digest(text)}\n{text}", encoding="utf-8")
 
 
 def forget_facts(spec: ModelSpec, zoo: Registry) -> None:
@@ -110,10 +110,10 @@ def library_versions(spec: ModelSpec, zoo: Registry) -> dict[str, str]:
 
 
 def _versions(plugins: list[str]) -> dict[str, str]:
-    found = {"layerzoo": _version("layerzoo")}
+    versions = {"layerzoo": _version("layerzoo")}
     for plugin in plugins:
-        found |= {name: _version(name) for name in (plugin, *_libraries_of(plugin))}
-    return {name: version for name, version in found.items() if version is not None}
+        versions |= {name: _version(name) for name in (plugin, *_libraries_of(plugin))}
+    return {name: version for name, version in versions.items() if version is not None}
 
 
 def _has_traces(spec: ModelSpec) -> bool:
@@ -161,7 +161,7 @@ def _package_state(manifest: PluginManifest) -> list[tuple[str, int, int]]:
     registry_file = Path(str(manifest.path))
     top = manifest.module.split(".")[0]
     package = next((parent for parent in registry_file.parents if parent.name == top), registry_file.parent)
-    found: list[tuple[str, int, int]] = []
+    states: list[tuple[str, int, int]] = []
     for folder, folders, files in os.walk(package):
         folders[:] = sorted(name for name in folders if name != "__pycache__" and not name.startswith("."))
         for name in sorted(files):
@@ -169,10 +169,10 @@ def _package_state(manifest: PluginManifest) -> list[tuple[str, int, int]]:
             if name.endswith(_CODE) and path != registry_file:  # what that declares of the model is known
                 with contextlib.suppress(OSError):
                     state = path.stat()
-                    found.append((str(path.relative_to(package)), state.st_size, state.st_mtime_ns))
-        if len(found) >= _MOST_FILES:
+                    states.append((str(path.relative_to(package)), state.st_size, state.st_mtime_ns))
+        if len(states) >= _MOST_FILES:
             break
-    return found[:_MOST_FILES]
+    return states[:_MOST_FILES]
 
 
 def _digest(text: str) -> str:
@@ -205,8 +205,10 @@ def _local_state(spec: ModelSpec, zoo: Registry) -> list[tuple[str, int, int]] |
     if not spec.weights.source.startswith("file:"):
         return []
     folder = Path(spec.weights.source.removeprefix("file:"))
-    found = sorted((*folder.glob("*.json"), *folder.glob("*/*.json"))) if folder.is_dir() else []
-    return [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in found]
+    configurations = sorted((*folder.glob("*.json"), *folder.glob("*/*.json"))) if folder.is_dir() else []
+    return [
+        (path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in configurations
+    ]
 
 
 @lru_cache(maxsize=64)

@@ -140,20 +140,20 @@ def _url(frame: FrameType | None) -> str | None:
         if frame is None:
             return None
         for name in ("request", "req"):
-            asked = frame.f_locals.get(name)
-            url = getattr(asked, "full_url", None) or getattr(asked, "url", None)
+            request = frame.f_locals.get(name)
+            url = getattr(request, "full_url", None) or getattr(request, "url", None)
             if url is not None and str(url).startswith("http"):
                 return str(url)
         frame = frame.f_back
     return None
 
 
-def _refusal(model: str, asked: str) -> OutsideRepositoryError:
-    repository = found[1] if (found := _REPOSITORY.match(asked)) else None
-    what = f"the repository {repository} ({asked})" if repository else asked
+def _refusal(model: str, url: str) -> OutsideRepositoryError:
+    repository = match[1] if (match := _REPOSITORY.match(url)) else None
+    target = f"the repository {repository} ({url})" if repository else url
     return OutsideRepositoryError(
-        f"{model}: its library asked for {what}, which is not declared and not pinned. Nothing was fetched: no plugin "
-        "opens a connection. Next: a checkpoint that holds all that its network needs, or a plugin of your own that "
-        "builds this one from pinned files (zoo plugin new)",
-        reference=repository or asked,
+        f"{model}: its library asked for {target}, which is not declared and not pinned. Nothing was fetched: no "
+        "plugin opens a connection. Next: a checkpoint that holds all that its network needs, or a plugin of your own "
+        "that builds this one from pinned files (zoo plugin new)",
+        reference=repository or url,
     )

@@ -43,24 +43,25 @@ def expand(name: str, path: str) -> Iterator[tuple[str, str]]:
             f"'{_short(name)}: {_short(path)}' has {len(ranges_of_name)} range(s) on the left and "
             f"{len(ranges_of_path)} on the right"
         )
-    left = [_numbers(*limits) for limits in ranges_of_name]
-    right = [_numbers(*limits) for limits in ranges_of_path]
-    for ours, theirs in zip(left, right, strict=True):
-        if len(ours) != len(theirs):
+    name_ranges = [_numbers(*limits) for limits in ranges_of_name]
+    path_ranges = [_numbers(*limits) for limits in ranges_of_path]
+    for name_range, path_range in zip(name_ranges, path_ranges, strict=True):
+        if len(name_range) != len(path_range):
             raise LayerError(
-                f"'{_short(name)}: {_short(path)}': a range of {len(ours)} on the left, of {len(theirs)} on the right"
+                f"'{_short(name)}: {_short(path)}': a range of {len(name_range)} on the left, "
+                f"of {len(path_range)} on the right"
             )
-    if (count := prod(map(len, left))) > _MAX_NAMES:
-        shown = f"{count:,}" if count < 10**15 else "more than 10^15"
-        raise LayerError(f"'{_short(name)}' has ranges for {shown} layers, more than {_MAX_NAMES:,}")
-    pairs = zip(product(*left), product(*right), strict=True)
-    return ((_filled(name, ours), _filled(path, theirs)) for ours, theirs in pairs)
+    if (count := prod(map(len, name_ranges))) > _MAX_NAMES:
+        total = f"{count:,}" if count < 10**15 else "more than 10^15"
+        raise LayerError(f"'{_short(name)}' has ranges for {total} layers, more than {_MAX_NAMES:,}")
+    pairs = zip(product(*name_ranges), product(*path_ranges), strict=True)
+    return ((_filled(name, name_range), _filled(path, path_range)) for name_range, path_range in pairs)
 
 
 def _filled(text: str, numbers: Sequence[int]) -> str:
     """Put a number in the place of each range."""
-    rest = iter(numbers)
-    return _RANGE.sub(lambda _: str(next(rest)), text)
+    remaining = iter(numbers)
+    return _RANGE.sub(lambda _: str(next(remaining)), text)
 
 
 def _numbers(first: str, last: str) -> range:
@@ -88,21 +89,21 @@ def parse_address(address: str, *, name: str = "") -> Layer:
         name: the name of the layer returned.
     Raises: LayerError for any other text.
     """
-    found = _ADDRESS.fullmatch(address)
-    if found is None or len(found["call"] or "") > _MAX_DIGITS:
+    match = _ADDRESS.fullmatch(address)
+    if match is None or len(match["call"] or "") > _MAX_DIGITS:
         raise LayerError(
             f"'{_short(address)}' is not the address of a layer: PATH, then #CALL, < for the input and [OUTPUT], each "
             "optional and in this order, as in blocks.0, shared#4, blocks.0<, mixer[1]"
         )
-    output: int | str | None = found["quoted"]
-    if (plain := found["output"]) is not None:
-        output = int(plain) if plain.isdecimal() and len(plain) <= _MAX_DIGITS else plain
+    output: int | str | None = match["quoted"]
+    if (position := match["output"]) is not None:
+        output = int(position) if position.isdecimal() and len(position) <= _MAX_DIGITS else position
     return Layer(
         name=name,
-        module="" if found["module"] == "." else found["module"],
-        call=None if found["call"] is None else int(found["call"]),
+        module="" if match["module"] == "." else match["module"],
+        call=None if match["call"] is None else int(match["call"]),
         output=output,
-        at="output" if found["input"] is None else "input",
+        at="output" if match["input"] is None else "input",
     )
 
 
@@ -129,16 +130,16 @@ def select_all(layers: Sequence[Layer], selectors: Sequence[str], *, model: str)
         model: its id, for the message.
     Raises: as :func:`select`; LayerError also for too many selectors.
     """
-    asked = list(dict.fromkeys(selectors))
+    distinct = list(dict.fromkeys(selectors))
     by_name = {layer.name: layer for layer in layers}
-    patterns = sum(selector not in by_name for selector in asked)
-    if len(asked) > MAX_SELECTORS or patterns > MAX_PATTERNS:
+    patterns = sum(selector not in by_name for selector in distinct)
+    if len(distinct) > MAX_SELECTORS or patterns > MAX_PATTERNS:
         raise LayerError(
-            f"{len(asked):,} layers are asked for, {patterns:,} of them by a pattern or a name that {model} does not "
-            f"have. At most {MAX_SELECTORS:,} and {MAX_PATTERNS:,} can be asked for at once"
+            f"{len(distinct):,} layers are asked for, {patterns:,} of them by a pattern or a name that {model} does "
+            f"not have. At most {MAX_SELECTORS:,} and {MAX_PATTERNS:,} can be asked for at once"
         )
-    chosen = (layer for selector in asked for layer in _selected(layers, by_name, selector, model))
-    return list(dict.fromkeys(chosen))
+    selected = (layer for selector in distinct for layer in _selected(layers, by_name, selector, model))
+    return list(dict.fromkeys(selected))
 
 
 def _selected(layers: Sequence[Layer], by_name: dict[str, Layer], selector: str, model: str) -> list[Layer]:
@@ -162,25 +163,25 @@ def _selected(layers: Sequence[Layer], by_name: dict[str, Layer], selector: str,
     unknown = next((name for name in names if name not in by_name), None) if names else selector
     if unknown is not None:
         raise unknown_layer(unknown, list(by_name), model, layers)
-    wanted = set(names)
-    return [layer for layer in layers if layer.name in wanted]
+    selected = set(names)
+    return [layer for layer in layers if layer.name in selected]
 
 
-def unknown_layer(asked: str, names: Sequence[str], model: str, layers: Sequence[Layer] = ()) -> UnknownLayerError:
+def unknown_layer(name: str, names: Sequence[str], model: str, layers: Sequence[Layer] = ()) -> UnknownLayerError:
     """Return the error for an unknown layer, with the nearest names.
 
     layers: those of the model, if the module of a layer may have been asked for.
     """
-    close = [layer.name for layer in layers if layer.module == asked]
+    close = [layer.name for layer in layers if layer.module == name]
     if close:
-        hint = f"'{asked}' is the module of the layer '{close[0]}'; module:{asked} selects it by that name. "
-    elif any(layer.module and asked.startswith(f"{layer.module}.") for layer in layers):
-        hint = f"A module of the network is selected by module:{asked}. "
+        hint = f"'{name}' is the module of the layer '{close[0]}'; module:{name} selects it by that name. "
+    elif any(layer.module and name.startswith(f"{layer.module}.") for layer in layers):
+        hint = f"A module of the network is selected by module:{name}. "
     else:
-        close = nearest(asked, names)
+        close = nearest(name, names)
         hint = nearest_hint(close)
     return UnknownLayerError(
-        f"{model} has no layer '{asked}'. {hint}All {len(names)}: zoo layers {model}", asked=asked, nearest=close
+        f"{model} has no layer '{name}'. {hint}All {len(names)}: zoo layers {model}", asked=name, nearest=close
     )
 
 
@@ -222,8 +223,8 @@ def _from_the_end(selector: str, negative: re.Match[str], names: Sequence[str]) 
 
 def _counted(head: str, names: Sequence[str]) -> set[int]:
     """Return the numbers that follow ``head`` in names."""
-    alike = (name for name in names if name.startswith(head))
-    return {int(found[1]) for name in alike if (found := re.match(re.escape(head) + r"(\d{1,9})(?=\.|$)", name))}
+    matching = (name for name in names if name.startswith(head))
+    return {int(match[1]) for name in matching if (match := re.match(re.escape(head) + r"(\d{1,9})(?=\.|$)", name))}
 
 
 def _last(layers: Sequence[Layer], model: str) -> Layer:
@@ -246,8 +247,8 @@ def _penultimate(by_name: dict[str, Layer], model: str) -> Layer:
 def _at_depth(layers: Sequence[Layer], selector: str, model: str) -> Layer:
     if not _DEPTH.fullmatch(selector):
         raise LayerError(f"'{selector}' is not a depth: write a share of the FLOPs from 0 to 1, as in @0.5")
-    known = [(layer.depth, layer) for layer in layers if layer.depth is not None]
-    if not known:
+    by_depth = [(layer.depth, layer) for layer in layers if layer.depth is not None]
+    if not by_depth:
         raise LayerError(f"the depths of {model}'s layers are not known yet: zoo layers --trace {model}")
-    asked = float(selector[1:])
-    return min(known, key=lambda pair: abs(pair[0] - asked))[1]
+    depth = float(selector[1:])
+    return min(by_depth, key=lambda pair: abs(pair[0] - depth))[1]

@@ -24,8 +24,8 @@ def local_folder() -> Path | None:
     if are_ignored():
         return None
     try:
-        here = Path.cwd()
-        return None if here.samefile(user_folder()) else here
+        folder = Path.cwd()
+        return None if folder.samefile(user_folder()) else folder
     except FileNotFoundError:
         return _existing_folder()
     except OSError:

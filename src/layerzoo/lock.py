@@ -82,12 +82,12 @@ class Lock:
 
     def without(self, *models: str) -> Lock:
         """Return a copy without some models."""
-        return replace(self, models={name: kept for name, kept in self.models.items() if name not in models})
+        return replace(self, models={name: locked for name, locked in self.models.items() if name not in models})
 
     def write(self) -> Lock:
         """Write the lock atomically. Raises: OutputError."""
-        plain = {"layerzoo_lock": _FORMAT, "models": {name: asdict(self.models[name]) for name in sorted(self.models)}}
-        text = json.dumps(plain, indent=2) + "\n"
+        fields = {"layerzoo_lock": _FORMAT, "models": {name: asdict(self.models[name]) for name in sorted(self.models)}}
+        text = json.dumps(fields, indent=2) + "\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(self.path) as temporary:
@@ -109,24 +109,24 @@ def lock_path() -> Path:
     That is in the working directory where a registry.yaml or a lock is there, else in the user's configuration
     directory. Anything of that name counts: what is not a file is an error when it is read.
     """
-    here = local_folder()
-    if here is not None and (os.path.lexists(here / LOCK_NAME) or os.path.lexists(here / REGISTRY_NAME)):
-        return here / LOCK_NAME
+    folder = local_folder()
+    if folder is not None and (os.path.lexists(folder / LOCK_NAME) or os.path.lexists(folder / REGISTRY_NAME)):
+        return folder / LOCK_NAME
     return user_folder() / LOCK_NAME
 
 
 def _models(path: Path, raw: bytes) -> Iterator[tuple[str, LockedModel]]:
     try:
-        plain = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_distinct)
-        if not isinstance(plain, dict):
+        data = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_distinct)
+        if not isinstance(data, dict):
             raise ValueError("it is not an object")
-        if plain["layerzoo_lock"] != _FORMAT:
+        if data["layerzoo_lock"] != _FORMAT:
             raise LockError(
-                f"{path} is of format {_show(plain['layerzoo_lock'])}, and this layerzoo reads {_FORMAT}. "
+                f"{path} is of format {_show(data['layerzoo_lock'])}, and this layerzoo reads {_FORMAT}. "
                 "Next: pip install --upgrade layerzoo, or make the lock again: zoo lock"
             )
-        for name, model in _object(plain["models"], "models").items():
-            files = {each: _file(facts) for each, facts in _object(model["files"], "files").items()}
+        for name, model in _object(data["models"], "models").items():
+            files = {file: _file(facts) for file, facts in _object(model["files"], "files").items()}
             revision = None if model["revision"] is None else _hex(model["revision"], 40)
             yield _text(name), LockedModel(_text(model["source"]), revision, files)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -141,12 +141,12 @@ def _mend(path: Path) -> str:
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build an object. A reader may see one value of a duplicate key and Python use the other."""
-    plain = dict(pairs)
-    if len(plain) < len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names: set[str] = set()
+        twice = next(name for name, _ in pairs if name in names or names.add(name))  # type: ignore[func-returns-value]
         raise ValueError(f"{_show(twice)} is a duplicate key")
-    return plain
+    return fields
 
 
 def _file(facts: Any) -> LockedFile:

@@ -50,10 +50,10 @@ def logger() -> logging.Logger:
     """Return the logger ``layerzoo``, which logs every record as one line that cannot drive a terminal."""
     import logging
 
-    found = logging.getLogger("layerzoo")
-    if _escape not in found.filters:
-        found.addFilter(_escape)
-    return found
+    package_logger = logging.getLogger("layerzoo")
+    if _escape not in package_logger.filters:
+        package_logger.addFilter(_escape)
+    return package_logger
 
 
 def _escape(record: logging.LogRecord) -> bool:

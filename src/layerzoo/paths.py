@@ -61,8 +61,8 @@ def cache_dir() -> Path:
 
     It is the value of ``LAYERZOO_CACHE``, else the user's cache folder.
     """
-    if chosen := os.environ.get("LAYERZOO_CACHE"):
-        return Path(chosen).expanduser().absolute()
+    if folder := os.environ.get("LAYERZOO_CACHE"):
+        return Path(folder).expanduser().absolute()
     return cache_folder()
 
 

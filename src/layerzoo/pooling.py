@@ -90,25 +90,27 @@ def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool) -> str | Non
             f"{layer.name}: {{module: {layer.module or '.'}, axes: batch token channel}}"
         )
     positions = [axis for axis in axes if axis in POSITION_AXES]
-    shown = " ".join(axes)
+    axis_names = " ".join(axes)
     if pool == "flatten" and "object" in axes:
-        return f"needs samples of one size, and images differ in the number of objects, on axes '{shown}'"
+        return f"needs samples of one size, and images differ in the number of objects, on axes '{axis_names}'"
     if pool == "flatten":
         return (
-            f"needs samples of one size, and those of axes '{shown}' differ in length" if masked and positions else None
+            f"needs samples of one size, and those of axes '{axis_names}' differ in length"
+            if masked and positions
+            else None
         )
     if "channel" not in axes:
-        return f"needs a channel axis, and the axes are '{shown}'"
+        return f"needs a channel axis, and the axes are '{axis_names}'"
     if masked and len(positions) > 1:
-        return f"cannot place the padding of samples that differ in length on axes '{shown}'"
+        return f"cannot place the padding of samples that differ in length on axes '{axis_names}'"
     if "token" in axes and layer.prefix_tokens is None:
-        return f"needs the number of prefix tokens on axes '{shown}': declare prefix_tokens"
+        return f"needs the number of prefix tokens on axes '{axis_names}': declare prefix_tokens"
     if pool == "cls" and not ("token" in axes and (layer.prefix_tokens or cls_token)):
-        return f"needs a classification token, and there is none on axes '{shown}'"
+        return f"needs a classification token, and there is none on axes '{axis_names}'"
     if pool == "last" and not (len(positions) == 1 and positions[0] in SEQUENCE_AXES and masked):
-        return f"needs a sequence with a known end, and the axes are '{shown}'"
+        return f"needs a sequence with a known end, and the axes are '{axis_names}'"
     if (pool in {"std", "statistics", "gram"} or is_of_plugin(pool)) and not positions:
-        return f"needs positions to run over, and the axes are '{shown}'"
+        return f"needs positions to run over, and the axes are '{axis_names}'"
     return None
 
 
@@ -195,7 +197,7 @@ def parse_temporal_pool(text: str) -> TemporalChoice:
     """
     if not isinstance(text, str):
         raise PoolingError(f"temporal_pool={text!r} is not the name of a temporal pooling. All: {_listed_temporal()}")
-    name, colon, written = text.partition(":")
+    name, colon, digits = text.partition(":")
     pooling = TEMPORAL_POOLINGS.get(name)
     if pooling is None:
         hint = nearest_hint(nearest(name, list(TEMPORAL_POOLINGS)))
@@ -207,7 +209,7 @@ def parse_temporal_pool(text: str) -> TemporalChoice:
     low, high = pooling.limits
     is_whole = isinstance(pooling.default, int)
     try:
-        number = float(int(written)) if is_whole else float(written)
+        number = float(int(digits)) if is_whole else float(digits)
     except ValueError:
         number = math.nan
     if not (low <= number <= high and number > 0):
@@ -220,4 +222,4 @@ def parse_temporal_pool(text: str) -> TemporalChoice:
 
 def _listed_temporal() -> str:
     """Return the names of all temporal poolings, with an example of their number."""
-    return ", ".join(str(TemporalChoice(each.name, each.default or 0)) for each in TEMPORAL_POOLINGS.values())
+    return ", ".join(str(TemporalChoice(pooling.name, pooling.default or 0)) for pooling in TEMPORAL_POOLINGS.values())

@@ -36,7 +36,7 @@ def printable_name(text: str) -> str:
 
     A file may be called ``a.jpg<newline>failed: b.jpg``, and must not look like two lines of a report.
     """
-    return text if _is_harmless(text) else "".join(map(_shown, text))
+    return text if _is_harmless(text) else "".join(map(_escape_character, text))
 
 
 def printable_lines(text: str) -> str:
@@ -50,7 +50,9 @@ def printable_json(text: str) -> str:
     """Return JSON that means the same, with the characters that JSON allows in strings written as escapes."""
     if _is_harmless(text):
         return text
-    return "".join(each if each == "\n" or not _drives(each) else json.dumps(each)[1:-1] for each in text)
+    return "".join(
+        character if character == "\n" or not _drives(character) else json.dumps(character)[1:-1] for character in text
+    )
 
 
 def shorten(text: str, longest: int) -> str:
@@ -85,15 +87,15 @@ def _drives(character: str) -> bool:
     return unicodedata.category(character) in _ESCAPED_CATEGORIES or character in _INVISIBLE
 
 
-def _shown(character: str) -> str:
+def _escape_character(character: str) -> str:
     # repr() escapes all of these but the letters.
     if not _drives(character):
         return character
-    written = repr(character)[1:-1]
-    return written if written != character else f"\\u{ord(character):04x}"
+    escaped = repr(character)[1:-1]
+    return escaped if escaped != character else f"\\u{ord(character):04x}"
 
 
 def _lookalike(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
-    alike = error.object[error.start : error.end].translate(_LOOKALIKES)
-    return alike.encode("ascii", "backslashreplace").decode("ascii"), error.end
+    translated = error.object[error.start : error.end].translate(_LOOKALIKES)
+    return translated.encode("ascii", "backslashreplace").decode("ascii"), error.end

@@ -85,8 +85,8 @@ def check_choice(progress: Any) -> None:
 
 def is_function(progress: Any) -> bool:
     """Return whether a choice is a function of (done, total); a class of bars has the method ``update``."""
-    made = getattr(progress, "func", progress)  # of functools.partial
-    return callable(progress) and not hasattr(made, "update")
+    function = getattr(progress, "func", progress)  # of functools.partial
+    return callable(progress) and not hasattr(function, "update")
 
 
 def _update(bar: Any, count: int, done: int, total: int | None) -> None:
@@ -163,14 +163,14 @@ def progress_text(done: int, total: int | None, seconds: float, quantity: Callab
     shown_rate = f"{rate:.2g} {unit}/s" if rate < 10 else f"{quantity(round(rate))}/s"
     if total is None or done > total:
         return f"{quantity(done)}, {shown_rate}"
-    whole = quantity(total)
-    part = quantity(done).removesuffix(f" {whole.split(' ', 1)[-1]}")
-    left = f", {duration((total - done) / rate)} left" if rate else ""
-    return f"{part} of {whole} ({done / max(1, total):.0%}), {shown_rate}{left}"
+    total_text = quantity(total)
+    part = quantity(done).removesuffix(f" {total_text.split(' ', 1)[-1]}")
+    time_left = f", {duration((total - done) / rate)} left" if rate else ""
+    return f"{part} of {total_text} ({done / max(1, total):.0%}), {shown_rate}{time_left}"
 
 
 def duration(seconds: float) -> str:
     """Return a time as ``3 h 5 min``, ``2 min 7 s`` or ``12 s``. seconds: the time."""
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, remainder = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {remainder} s" if minutes else f"{remainder} s"

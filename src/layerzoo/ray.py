@@ -95,9 +95,9 @@ class ExtractBatch:
     ) -> np.ndarray[Any, Any]:
         """Return the column of a layer: (row, feature) float32, or arrays of the shapes of the samples."""
         arrays = [piece[name] for piece in pieces if len(piece)]
-        found = {array.shape[1] for array in arrays if array.dtype != object and array.ndim == 2}
-        if width is None and len(found) == 1 and all(array.ndim == 2 for array in arrays):
-            width = found.pop()
+        widths = {array.shape[1] for array in arrays if array.dtype != object and array.ndim == 2}
+        if width is None and len(widths) == 1 and all(array.ndim == 2 for array in arrays):
+            width = widths.pop()
         if width is not None:
             column = np.full((count, width), np.nan, np.float32)
             if arrays:

@@ -134,11 +134,11 @@ class LayerFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         samples = samples_in(X)
         columns = getattr(X, "columns", None)
-        known = getattr(self, "feature_names_in_", None)
-        if known is not None and columns is not None and list(columns) != known.tolist():
+        fitted_names = getattr(self, "feature_names_in_", None)
+        if fitted_names is not None and columns is not None and list(columns) != fitted_names.tolist():
             raise EstimatorDataError(
                 "The feature names should match those that were passed during fit: "
-                f"{list(columns)} here, {known.tolist()} then"
+                f"{list(columns)} here, {fitted_names.tolist()} then"
             )
         backbone = self._backbone()
         if self.temporal_pool == "none" or "none" in backbone.pools.values():
@@ -146,8 +146,8 @@ class LayerFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         from layerzoo.runtime import extract
 
         names = self._names(backbone)
-        how = {name: getattr(self, name) for name in _EXTRACTION}
-        features = extract(backbone, samples, **how, cache=_cache(self.cache), layer=None if self._all else names)
+        arguments = {name: getattr(self, name) for name in _EXTRACTION}
+        features = extract(backbone, samples, **arguments, cache=_cache(self.cache), layer=None if self._all else names)
         parts = [features.by_layer[name] for name in names]
         return np.asarray(np.concatenate(parts, axis=1), np.float32)
 
@@ -193,11 +193,11 @@ class LayerFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Return the names of the chosen layers, in order."""
         from layerzoo.layers import select_all
 
-        asked = _listed(self.layer) or (backbone.spec.default.layer,)
-        known = {layer.name: layer for layer in backbone.layers}
-        by_selector = select_all([*backbone.spec.layers], list(asked), model=backbone.spec.id)
+        selectors = _listed(self.layer) or (backbone.spec.default.layer,)
+        layers = {layer.name: layer for layer in backbone.layers}
+        by_selector = select_all([*backbone.spec.layers], list(selectors), model=backbone.spec.id)
         names = [layer.name for layer in by_selector]
-        if missing := [name for name in names if name not in known]:
+        if missing := [name for name in names if name not in layers]:
             raise UsageError(f"{self.model}: pool={self.pool!r} does not fit {', '.join(missing)}")
         return names
 
@@ -235,7 +235,7 @@ def samples_in(X: Any) -> list[Any]:
     elif hasattr(X, "ndim"):
         samples = _of_array(X)
     else:
-        samples = [each[0] if isinstance(each, list | np.ndarray) and _is_cell(each) else each for each in X]
+        samples = [sample[0] if isinstance(sample, list | np.ndarray) and _is_cell(sample) else sample for sample in X]
     if not samples:
         raise EstimatorDataError("Found array with 0 sample(s) (shape=(0,)) while a minimum of 1 is required")
     return samples

@@ -490,9 +490,9 @@ class ModelSpec:
         >>> layerzoo.model("toy/next-word").to_dict()["preprocess"]
         {'kind': 'text', 'max_tokens': 16, 'batching': 'tolerance'}
         """
-        plain = _plain(self)
-        assert isinstance(plain, dict)
-        return plain
+        fields = _serialized(self)
+        assert isinstance(fields, dict)
+        return fields
 
     def to_json(self) -> str:
         """Serialize to one line of JSON, with the keys of :meth:`to_dict`.
@@ -510,15 +510,15 @@ class ModelSpec:
         >>> layerzoo.ModelSpec.from_dict(spec.to_dict()) == spec
         True
         """
-        given = dict(data)
-        given["args"] = FrozenMap(given.get("args"))
-        given["metrics"] = FrozenMap(given.get("metrics"))
-        given["traced_with"] = FrozenMap(given.get("traced_with"))
-        given["layers"] = tuple(layer_from_dict(layer) for layer in given.get("layers", ()))
+        fields = dict(data)
+        fields["args"] = FrozenMap(fields.get("args"))
+        fields["metrics"] = FrozenMap(fields.get("metrics"))
+        fields["traced_with"] = FrozenMap(fields.get("traced_with"))
+        fields["layers"] = tuple(layer_from_dict(layer) for layer in fields.get("layers", ()))
         for name in ("aliases", *TAGS):
-            given[name] = tuple(given.get(name, ()))
-        if weights := given.get("weights"):
-            given["weights"] = Weights(
+            fields[name] = tuple(fields.get(name, ()))
+        if weights := fields.get("weights"):
+            fields["weights"] = Weights(
                 source=weights["source"],
                 sha256=tuple((name, digest) for name, digest in weights.get("sha256", ())),
                 sha256_prefix=weights.get("sha256_prefix"),
@@ -526,10 +526,10 @@ class ModelSpec:
                 files=tuple((name, link) for name, link in weights.get("files", ())),
                 keys=tuple((old, new) for old, new in weights.get("keys", ())),
             )
-        if preprocess := given.get("preprocess"):
-            given["preprocess"] = preprocess_from_dict(preprocess)
-        given["default"] = Default(**given.get("default", {}))
-        spec: ModelSpec = _create(cls, given)
+        if preprocess := fields.get("preprocess"):
+            fields["preprocess"] = preprocess_from_dict(preprocess)
+        fields["default"] = Default(**fields.get("default", {}))
+        spec: ModelSpec = _create(cls, fields)
         return spec
 
     @classmethod
@@ -545,18 +545,18 @@ class ModelSpec:
 
 def layer_from_dict(data: Mapping[str, Any]) -> Layer:
     """Deserialize a Layer: lists become tuples."""
-    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    return Layer(**given)
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    return Layer(**fields)
 
 
 def preprocess_from_dict(data: Mapping[str, Any]) -> Preprocess:
     """Deserialize a Preprocess. Its ``kind`` selects the class. Raises: MissingFieldsError."""
-    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    if isinstance(given.get("image"), Mapping):
-        given["image"] = preprocess_from_dict({"kind": "image", **given["image"]})
-    if "settings" in given:
-        given["settings"] = FrozenMap(given["settings"])
-    preprocess: Preprocess = _create(PREPROCESS_CLASSES[data["kind"]], given)
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    if isinstance(fields.get("image"), Mapping):
+        fields["image"] = preprocess_from_dict({"kind": "image", **fields["image"]})
+    if "settings" in fields:
+        fields["settings"] = FrozenMap(fields["settings"])
+    preprocess: Preprocess = _create(PREPROCESS_CLASSES[data["kind"]], fields)
     return preprocess
 
 
@@ -581,19 +581,25 @@ def _create(kind: type[Any], values: Mapping[str, Any]) -> Any:
 
 def to_plain(value: Layer | Preprocess | Weights | Default) -> dict[str, Any]:
     """Serialize a part of a spec, as :meth:`ModelSpec.to_dict` does."""
-    plain = _plain(value)
-    assert isinstance(plain, dict)
-    return plain
+    fields = _serialized(value)
+    assert isinstance(fields, dict)
+    return fields
 
 
-def _plain(value: Any) -> Any:
+def _serialized(value: Any) -> Any:
     if isinstance(value, FrozenMap):
         return value.to_dict()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        named = ((each.name, each, getattr(value, each.name)) for each in dataclasses.fields(value))
-        return {name: _plain(item) for name, each, item in named if name == "kind" or not _is_default(each, item)}
+        fields = (
+            (attribute.name, attribute, getattr(value, attribute.name)) for attribute in dataclasses.fields(value)
+        )
+        return {
+            name: _serialized(item)
+            for name, attribute, item in fields
+            if name == "kind" or not _is_default(attribute, item)
+        }
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [_serialized(item) for item in value]
     return value
 
 

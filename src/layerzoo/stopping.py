@@ -58,17 +58,17 @@ def install() -> None:
         return
     for name in _SIGNALS:
         number = getattr(signal, name)
-        before = signal.getsignal(number)
-        if before not in (signal.SIG_IGN, None, _on_signal):
-            _before[number] = before
+        handler = signal.getsignal(number)
+        if handler not in (signal.SIG_IGN, None, _on_signal):
+            _before[number] = handler
             signal.signal(number, _on_signal)
 
 
 def uninstall() -> None:
     """Give the signals the handlers that they had before, unless one has come already."""
     if _state.number is None and threading.current_thread() is threading.main_thread():
-        for number, before in _before.items():
-            signal.signal(number, before)
+        for number, handler in _before.items():
+            signal.signal(number, handler)
         _before.clear()
 
 
@@ -85,11 +85,11 @@ def leave_quietly() -> None:
 @contextmanager
 def signals_blocked() -> Iterator[None]:
     """Block Ctrl-C and the signals that end a terminal or a job for a process that is started within."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {getattr(signal, name) for name in _SIGNALS})
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {getattr(signal, name) for name in _SIGNALS})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 @contextmanager
@@ -99,17 +99,17 @@ def what_is_kept(describe: Callable[[], str]) -> Iterator[None]:
     Args:
         describe: returns the text after ``stopped by SIGTERM``; it is called after everything within was unwound.
     """
-    before = _state.kept
-    _state.kept = (*before, describe)
+    previous = _state.kept
+    _state.kept = (*previous, describe)
     try:
         yield
     except KeyboardInterrupt:
         raise  # `end` calls `describe`
     except BaseException:
-        _state.kept = before
+        _state.kept = previous
         raise
     else:
-        _state.kept = before
+        _state.kept = previous
 
 
 def end(stop: KeyboardInterrupt) -> NoReturn:
@@ -121,7 +121,7 @@ def end(stop: KeyboardInterrupt) -> NoReturn:
         signal.setitimer(signal.ITIMER_REAL, 0)
     if disk := sys.modules.get("layerzoo.disk"):
         disk.remove_own()
-    line = f"{printable_name(f'zoo: stopped by {_named(number)}{_kept()}')}\n"
+    line = f"{printable_name(f'zoo: stopped by {_signal_name(number)}{_description_of_work()}')}\n"
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.flush()
     with contextlib.suppress(OSError):
@@ -132,11 +132,11 @@ def end(stop: KeyboardInterrupt) -> NoReturn:
     os._exit(128 + number)
 
 
-def _named(number: int) -> str:
+def _signal_name(number: int) -> str:
     return "Ctrl-C (SIGINT)" if number == signal.SIGINT else signal.Signals(number).name
 
 
-def _kept() -> str:
+def _description_of_work() -> str:
     if not _state.kept:
         return ""
     try:

@@ -27,10 +27,10 @@ def _xdg_folder(variable: str, default: str) -> Path | None:
     """
     if not sys.platform.startswith("linux"):
         return None
-    chosen, home = os.environ.get(variable, ""), os.environ.get("HOME", "")
-    if chosen.startswith("/") and chosen == chosen.strip():
-        return Path(chosen, _APP)
-    if not chosen and home.startswith("/"):
+    configured, home = os.environ.get(variable, ""), os.environ.get("HOME", "")
+    if configured.startswith("/") and configured == configured.strip():
+        return Path(configured, _APP)
+    if not configured and home.startswith("/"):
         return Path(home, default, _APP)
     return None
 

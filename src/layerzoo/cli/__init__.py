@@ -80,8 +80,8 @@ class LazyGroup(click.Group):
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         from click.shell_completion import CompletionItem
 
-        named = [(name, summary) for name, (_, summary) in self._lazy.items() if name.startswith(incomplete)]
-        return [CompletionItem(name, help=summary) for name, summary in named] + click.Command.shell_complete(
+        commands = [(name, summary) for name, (_, summary) in self._lazy.items() if name.startswith(incomplete)]
+        return [CompletionItem(name, help=summary) for name, summary in commands] + click.Command.shell_complete(
             self, ctx, incomplete
         )
 
@@ -97,8 +97,8 @@ class LazyGroup(click.Group):
 def _reserve_stdout(command: click.Command) -> None:
     """Reserve standard output for the data of a command and of its subcommands. Help is printed before."""
     if isinstance(command, click.Group):
-        for each in command.commands.values():
-            _reserve_stdout(each)
+        for subcommand in command.commands.values():
+            _reserve_stdout(subcommand)
     elif (callback := command.callback) is not None and not hasattr(callback, _IS_RESERVED):
         command.callback = _reserved(callback)
 
@@ -135,8 +135,8 @@ class Verbs(LazyGroup):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
         anywhere = [argument for argument in args[:end] if argument in _ANYWHERE]
-        rest = [argument for argument in args[:end] if argument not in _ANYWHERE]
-        return super().parse_args(ctx, [*anywhere, *rest, *args[end:]])
+        remaining = [argument for argument in args[:end] if argument not in _ANYWHERE]
+        return super().parse_args(ctx, [*anywhere, *remaining, *args[end:]])
 
 
 @click.group(
@@ -241,8 +241,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         say(*_complaint(error))
         return error.exit_code
     except LayerzooError as error:
-        first, *others = error_lines(error)
-        say(f"zoo: {first}", *others)
+        first, *details = error_lines(error)
+        say(f"zoo: {first}", *details)
         return error.exit_code
     except BrokenPipeError:
         # The reader closed the pipe (`zoo list | head`).

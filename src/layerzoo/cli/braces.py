@@ -30,54 +30,56 @@ def extra_words_by_shell(error: click.UsageError) -> str | None:
     if words is None or error.ctx is None:
         return None
     for parameter in error.ctx.command.params:
-        given = error.ctx.params.get(parameter.name or "")
-        if parameter.name not in _PATTERNS or not given:
+        value = error.ctx.params.get(parameter.name or "")
+        if parameter.name not in _PATTERNS or not value:
             continue
-        values = [given] if isinstance(given, str) else list(given)
+        values = [value] if isinstance(value, str) else list(value)
         option = parameter.opts[0] if isinstance(parameter, click.Option) else ""
         if message := expanded_by_shell(option, values, words, ()):
             return message
     return None
 
 
-def expanded_by_shell(option: str, values: Sequence[str], words: Sequence[str], known: Collection[str]) -> str | None:
+def expanded_by_shell(
+    option: str, values: Sequence[str], words: Sequence[str], layer_names: Collection[str]
+) -> str | None:
     """Return a message that says what to write, where words of a command line are more values of an option; else None.
 
     Args:
         option: its name, as in ``--layer``; empty for an argument, which has one value.
         values: what it was given. Of ``LAYER=POOLING`` the layer counts.
         words: the other words of the command line, which have no meaning at their place.
-        known: the names of the model's layers; empty where they are not known.
+        layer_names: the names of the model's layers; empty if they are unknown.
     """
     if not values:
         return None
     last = values[-1]
-    more = [word for word in words if _is_layer(word, last, known)]
+    more = [word for word in words if _is_layer(word, last, layer_names)]
     if not more:
         return None
     few = ", ".join(more[:3]) + (", …" if len(more) > 3 else "")
     names = [last, *more]
     quoted = _as_range(names) if "=" not in last and option != "--only" else None
     if quoted:
-        written = f"{option} '{quoted}'".lstrip()
+        suggestion = f"{option} '{quoted}'".lstrip()
     elif option:
-        written = " ".join(f"{option} {name}" for name in names)
+        suggestion = " ".join(f"{option} {name}" for name in names)
     else:
-        written = f"one of them at a time, or a pattern in quotes, as in '{_as_pattern(names)}'"
-    what = ("names" if len(more) > 1 else "a name") if option == "--only" else "layers" if len(more) > 1 else "a layer"
+        suggestion = f"one of them at a time, or a pattern in quotes, as in '{_as_pattern(names)}'"
+    noun = ("names" if len(more) > 1 else "a name") if option == "--only" else "layers" if len(more) > 1 else "a layer"
     return (
-        f"{few}: {what}, where none is expected. A shell makes several words of "
-        f"braces that are not quoted. Next: {written}"
+        f"{few}: {noun}, where none is expected. A shell makes several words of "
+        f"braces that are not quoted. Next: {suggestion}"
     )
 
 
-def _is_layer(word: str, given: str, known: Collection[str]) -> bool:
+def _is_layer(word: str, last_value: str, layer_names: Collection[str]) -> bool:
     name, equals, pool = word.partition("=")
-    if bool(equals) != ("=" in given) or pool != given.partition("=")[2]:
+    if bool(equals) != ("=" in last_value) or pool != last_value.partition("=")[2]:
         return False
-    first = given.partition("=")[0]
+    first = last_value.partition("=")[0]
     is_alike = _NUMBER.sub("#", name) == _NUMBER.sub("#", first) and bool(_NUMBER.search(name))
-    return name in known or is_alike or _LAYER.fullmatch(name) is not None
+    return name in layer_names or is_alike or _LAYER.fullmatch(name) is not None
 
 
 def _as_pattern(names: Sequence[str]) -> str:
@@ -88,8 +90,8 @@ def _as_pattern(names: Sequence[str]) -> str:
 
 
 def _common_start(names: Sequence[str]) -> str:
-    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
-    return "".join(letters[0] for letters in alike)
+    common = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return "".join(letters[0] for letters in common)
 
 
 def _as_range(names: Sequence[str]) -> str | None:
@@ -97,8 +99,8 @@ def _as_range(names: Sequence[str]) -> str | None:
     first = names[0]
     if len(first) > _LONGEST_NAME:
         return None
-    for found in _NUMBER.finditer(first):
-        head, tail = first[: found.start()], first[found.end() :]
-        if list(names) == [f"{head}{int(found[0]) + step}{tail}" for step in range(len(names))]:
-            return f"{head}{{{found[0]}..{int(found[0]) + len(names) - 1}}}{tail}"
+    for number in _NUMBER.finditer(first):
+        head, tail = first[: number.start()], first[number.end() :]
+        if list(names) == [f"{head}{int(number[0]) + step}{tail}" for step in range(len(names))]:
+            return f"{head}{{{number[0]}..{int(number[0]) + len(names) - 1}}}{tail}"
     return None

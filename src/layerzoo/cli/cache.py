@@ -78,12 +78,12 @@ def verify_command(ctx: click.Context, models: Sequence[str], format_: Format) -
     """
     from layerzoo.weights.verdicts import verdicts
 
-    found = list(verdicts(_inventory(models)))
-    print_rows(map(_verified, found), format_, _VERIFY_COLUMNS)
-    say(_summary(found))
-    for advice in _advice(found):
+    results = list(verdicts(_inventory(models)))
+    print_rows(map(_verified, results), format_, _VERIFY_COLUMNS)
+    say(_summary(results))
+    for advice in _advice(results):
         say(advice)
-    ctx.exit(1 if any(verdict.state in ("damaged", "drifted") for verdict in found) else 0)
+    ctx.exit(1 if any(verdict.state in ("damaged", "drifted") for verdict in results) else 0)
 
 
 @group.command("prune")
@@ -137,17 +137,17 @@ def prune_command(
     if features:
         inventory = replace(inventory, items=[item for item in inventory.items if item.kind == "features"])
     choice: Choice = "damaged" if damaged else "all" if everything or features or models else "useless"
-    chosen = removals(inventory, choice, hub=hub, unused_days=older_than)
-    done: list[Removed] = []
-    with what_is_kept(lambda: f" after {len(done)} of {_counted(len(chosen))}; the others are unchanged"):
-        done += (remove(each, dry_run=dry_run) for each in chosen)
-    if done or format_ != "table":
-        print_rows(map(_pruned, done), format_, _PRUNE_COLUMNS)
-    say(_outcome(done, inventory, dry_run=dry_run))
+    selected = removals(inventory, choice, hub=hub, unused_days=older_than)
+    removed: list[Removed] = []
+    with what_is_kept(lambda: f" after {len(removed)} of {_counted(len(selected))}; the others are unchanged"):
+        removed += (remove(removal, dry_run=dry_run) for removal in selected)
+    if removed or format_ != "table":
+        print_rows(map(_pruned, removed), format_, _PRUNE_COLUMNS)
+    say(_outcome(removed, inventory, dry_run=dry_run))
     if choice == "all" and not hub and (shared := [item for item in inventory.items if item.kind == "hub"]):
-        kept = f"Kept in huggingface_hub's cache: {_counted(len(shared))}, {size(_bytes(shared))}"
-        say(f"{kept}. To remove that for all programs: --hub")
-    ctx.exit(1 if any(each.state in ("in use", "failed") for each in done) else 0)
+        message = f"Kept in huggingface_hub's cache: {_counted(len(shared))}, {size(_bytes(shared))}"
+        say(f"{message}. To remove that for all programs: --hub")
+    ctx.exit(1 if any(removal.state in ("in use", "failed") for removal in removed) else 0)
 
 
 def _check_choice(models: Sequence[str], *, damaged: bool, everything: bool, hub: bool) -> None:
@@ -162,8 +162,8 @@ def _inventory(models: Iterable[str]) -> Inventory:
     from layerzoo.weights.inventory import Inventory
 
     ids = [named_model(model).id for model in models]
-    found = Inventory.taken(registry())
-    return found.of(ids) if ids else found
+    inventory = Inventory.taken(registry())
+    return inventory.of(ids) if ids else inventory
 
 
 # ---------------------------------------------------------------- rows
@@ -181,12 +181,12 @@ def _listed(item: Item) -> PrintedRow:
         item.useless,
         item.path,
     )
-    return PrintedRow(str(item.path), lambda: _plain(item), cells)
+    return PrintedRow(str(item.path), lambda: _item_fields(item), cells)
 
 
 def _verified(verdict: Verdict) -> PrintedRow:
     item = verdict.item
-    plain = {"state": verdict.state, "detail": verdict.detail}
+    fields = {"state": verdict.state, "detail": verdict.detail}
     cells = (
         item.name,
         item.kind,
@@ -196,12 +196,12 @@ def _verified(verdict: Verdict) -> PrintedRow:
         _short(item.revision),
         item.path,
     )
-    return PrintedRow(str(item.path), lambda: _plain(item) | plain, cells)
+    return PrintedRow(str(item.path), lambda: _item_fields(item) | fields, cells)
 
 
 def _pruned(removed: Removed) -> PrintedRow:
     item = removed.removal.item
-    plain = {
+    fields = {
         "state": removed.state,
         "reason": removed.removal.reason,
         "freed": removed.bytes,
@@ -217,12 +217,12 @@ def _pruned(removed: Removed) -> PrintedRow:
         _short(item.revision),
         item.path,
     )
-    return PrintedRow(str(item.path), lambda: _plain(item) | plain, cells)
+    return PrintedRow(str(item.path), lambda: _item_fields(item) | fields, cells)
 
 
-def _plain(item: Item) -> dict[str, Any]:
-    plain = {**asdict(item), "share": item.share, "used": _moment(item.used)}
-    return {key: plain[key] for key in _KEYS} | {"models": list(item.models), "path": str(item.path)}
+def _item_fields(item: Item) -> dict[str, Any]:
+    fields = {**asdict(item), "share": item.share, "used": _moment(item.used)}
+    return {key: fields[key] for key in _KEYS} | {"models": list(item.models), "path": str(item.path)}
 
 
 def _percent(share: float | None) -> str | None:
@@ -260,13 +260,13 @@ def _places(inventory: Inventory) -> str:
     return f"{cache_dir()} and {hub_cache()}"
 
 
-def _outcome(done: Sequence[Removed], inventory: Inventory, *, dry_run: bool) -> str:
-    if not done:
+def _outcome(removed: Sequence[Removed], inventory: Inventory, *, dry_run: bool) -> str:
+    if not removed:
         return f"Nothing to remove in {_places(inventory)}"
-    gone = [each for each in done if each.state in ("removed", "would be removed")]
-    freed = f"{_counted(len(gone))}, {size(sum(each.bytes for each in gone))}"
-    left = sum(each.state in ("in use", "failed") for each in done)
-    stays = f"; {_counted(left)} could not be removed" if left else ""
+    affected = [removal for removal in removed if removal.state in ("removed", "would be removed")]
+    freed = f"{_counted(len(affected))}, {size(sum(removal.bytes for removal in affected))}"
+    failures = sum(removal.state in ("in use", "failed") for removal in removed)
+    stays = f"; {_counted(failures)} could not be removed" if failures else ""
     return f"{'Would remove' if dry_run else 'Removed'} {freed}{stays}"
 
 
@@ -278,17 +278,17 @@ def _bytes(items: Sequence[Item]) -> int:
     return sum({item.path.resolve(): item.bytes for item in items}.values())
 
 
-def _summary(found: Sequence[Verdict]) -> str:
-    if not found:
+def _summary(verdicts: Sequence[Verdict]) -> str:
+    if not verdicts:
         return f"No weights are kept in {cache_dir()}. To download some: zoo pull MODEL"
-    states = [verdict.state for verdict in found]
+    states = [verdict.state for verdict in verdicts]
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
 
 
-def _advice(found: Sequence[Verdict]) -> Iterable[str]:
+def _advice(verdicts: Sequence[Verdict]) -> Iterable[str]:
     """Yield the next steps for damaged and drifted files."""
-    damaged = [verdict.item for verdict in found if verdict.state == "damaged"]
-    drifted = [verdict.item for verdict in found if verdict.state == "drifted"]
+    damaged = [verdict.item for verdict in verdicts if verdict.state == "damaged"]
+    drifted = [verdict.item for verdict in verdicts if verdict.state == "drifted"]
     if damaged:
         hub = " --hub" if any(item.kind == "hub" for item in damaged) else ""
         models = _models(damaged)

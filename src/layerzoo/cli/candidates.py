@@ -27,20 +27,20 @@ def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items
     """Return ids and aliases."""
     from layerzoo.registry.lookup import registry
 
-    return _plain(registry().names(incomplete, limit=_MOST_MODELS), incomplete)
+    return _matching_items(registry().names(incomplete, limit=_MOST_MODELS), incomplete)
 
 
 def layers(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Return the layers of the named model in the order in which they run, then selectors."""
     from click.shell_completion import CompletionItem
 
-    spec, known = _layers_of(ctx.params.get("model"))
-    named = [CompletionItem(layer.name, help=_where(layer.depth)) for layer in known]
-    selectors = _plain(_selectors([layer.name for layer in known], spec), incomplete)
+    spec, model_layers = _layers_of(ctx.params.get("model"))
+    layer_items = [CompletionItem(layer.name, help=_depth_text(layer.depth)) for layer in model_layers]
+    selectors = _matching_items(_selectors([layer.name for layer in model_layers], spec), incomplete)
     modules = [CompletionItem("module:", type=_UNFINISHED)]
     if incomplete.startswith("module:"):
-        modules = [CompletionItem(f"module:{layer.address}") for layer in known]
-    return [item for item in (*named, *selectors, *modules) if item.value.startswith(incomplete)]
+        modules = [CompletionItem(f"module:{layer.address}") for layer in model_layers]
+    return [item for item in (*layer_items, *selectors, *modules) if item.value.startswith(incomplete)]
 
 
 def poolings(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
@@ -50,7 +50,7 @@ def poolings(ctx: click.Context, param: click.Parameter, incomplete: str) -> Ite
     from layerzoo.pooling import POOLINGS
 
     layer, equals, _ = incomplete.rpartition("=")
-    items = [CompletionItem(f"{layer}{equals}{each.name}", help=each.summary) for each in POOLINGS.values()]
+    items = [CompletionItem(f"{layer}{equals}{pooling.name}", help=pooling.summary) for pooling in POOLINGS.values()]
     if not equals:
         items += [CompletionItem(f"{name}=", type=_UNFINISHED) for name in ctx.params.get("layers") or ()]
     return [item for item in items if item.value.startswith(incomplete)]
@@ -68,37 +68,37 @@ def temporal_poolings(ctx: click.Context, param: click.Parameter, incomplete: st
 
 def plugins(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Return the namespaces of the installed plugins."""
-    return _plain((namespace for namespace, _ in _plugin_states()), incomplete)
+    return _matching_items((namespace for namespace, _ in _plugin_states()), incomplete)
 
 
 def checked(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Return namespaces, ids of models once a slash is typed, and files."""
-    found = models(ctx, param, incomplete) if "/" in incomplete else plugins(ctx, param, incomplete)
-    return [*found, *files(ctx, param, incomplete)]
+    items = models(ctx, param, incomplete) if "/" in incomplete else plugins(ctx, param, incomplete)
+    return [*items, *files(ctx, param, incomplete)]
 
 
 def tiers(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Return the tiers of `zoo plugin check`."""
     from layerzoo.conformance.codes import TIERS
 
-    return _plain(TIERS, incomplete)
+    return _matching_items(TIERS, incomplete)
 
 
 def codes(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Return the codes of the checks of `zoo plugin check`."""
     from layerzoo.conformance.codes import CHECKS
 
-    return _plain(CHECKS, incomplete)
+    return _matching_items(CHECKS, incomplete)
 
 
 def enabled_plugins(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Return the namespaces of the plugins that are not disabled."""
-    return _plain((namespace for namespace, state in _plugin_states() if state != "disabled"), incomplete)
+    return _matching_items((namespace for namespace, state in _plugin_states() if state != "disabled"), incomplete)
 
 
 def disabled_plugins(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Return the namespaces of the disabled plugins."""
-    return _plain((namespace for namespace, state in _plugin_states() if state == "disabled"), incomplete)
+    return _matching_items((namespace for namespace, state in _plugin_states() if state == "disabled"), incomplete)
 
 
 def weights(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
@@ -123,7 +123,7 @@ def tags(facet: Literal["tasks", "trained_on", "languages"]) -> Complete:
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
         from layerzoo.registry.lookup import registry
 
-        return _plain(registry().tags(facet), incomplete)
+        return _matching_items(registry().tags(facet), incomplete)
 
     return complete
 
@@ -132,14 +132,14 @@ def separated(words: Sequence[str]) -> Complete:
     """Return a function that completes a comma-separated list of these words."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
-        before, comma, _ = incomplete.rpartition(",")
-        given = before.split(",")
-        return _plain((f"{before}{comma}{word}" for word in words if word not in given), incomplete)
+        prefix, comma, _ = incomplete.rpartition(",")
+        used_words = prefix.split(",")
+        return _matching_items((f"{prefix}{comma}{word}" for word in words if word not in used_words), incomplete)
 
     return complete
 
 
-def _plain(values: Iterable[str], incomplete: str) -> Items:
+def _matching_items(values: Iterable[str], incomplete: str) -> Items:
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(value) for value in values if value.startswith(incomplete)]
@@ -148,7 +148,7 @@ def _plain(values: Iterable[str], incomplete: str) -> Items:
 def _plugin_states() -> list[tuple[str, str]]:
     from layerzoo.registry.lookup import registry
 
-    return [(each.namespace, each.state) for each in registry().environment.installed]
+    return [(plugin.namespace, plugin.state) for plugin in registry().environment.installed]
 
 
 def _layers_of(model: Any) -> tuple[str | None, Sequence[Any]]:
@@ -174,5 +174,5 @@ def _selectors(names: Sequence[str], model: str | None) -> Iterator[str]:
     yield "@0.5"
 
 
-def _where(depth: float | None) -> str | None:
+def _depth_text(depth: float | None) -> str | None:
     return None if depth is None else printable(f"{depth:.0%} of the way")

@@ -82,16 +82,16 @@ def build_command(
 
     namespace = registry().plugin(plugin).namespace
     everything = architectures(namespace)
-    names = _chosen(everything, only, namespace)
-    kept = list(shipped_models(namespace, [name for name in everything if name not in names])) if only else []
+    names = _matching_names(everything, only, namespace)
+    unchanged = list(shipped_models(namespace, [name for name in everything if name not in names])) if only else []
     target = Path(out).absolute() if out else catalogue_path(namespace)
     with _told_if_unwritable(target), scratch_path(target.parent) as probe:  # fail before the long work
         probe.touch()
     traced = _traced(namespace, names, jobs, seconds)
-    text = catalogue_text(namespace, [*kept, *traced])
+    text = catalogue_text(namespace, [*unchanged, *traced])
     with _told_if_unwritable(target), atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    models = sum(map(len, (*kept, *traced)))
+    models = sum(map(len, (*unchanged, *traced)))
     say(f"{target}: {counted(models, 'model')}, {size(len(text.encode()))}")
     ctx.exit(1 if _report_failures(traced) else 0)
 
@@ -112,16 +112,16 @@ def check_command(ctx: click.Context, plugin: str, only: Sequence[str], jobs: in
     from layerzoo.runtime.catalogue import architectures, differences, shipped_text
 
     namespace = registry().plugin(plugin).namespace
-    names, shipped = _chosen(architectures(namespace), only, namespace), shipped_text(namespace)
+    names, shipped = _matching_names(architectures(namespace), only, namespace), shipped_text(namespace)
     traced = _traced(namespace, names, jobs, seconds, keep=False)
-    found = list(differences(namespace, traced, shipped))
-    print_lines(found)
+    changes = list(differences(namespace, traced, shipped))
+    print_lines(changes)
     _report_failures(traced)
-    say(f"{counted(len(names), 'architecture')}, {counted(len(found), 'difference')}")
-    ctx.exit(1 if found else 0)
+    say(f"{counted(len(names), 'architecture')}, {counted(len(changes), 'difference')}")
+    ctx.exit(1 if changes else 0)
 
 
-def _chosen(names: Sequence[str], only: Sequence[str], namespace: str) -> list[str]:
+def _matching_names(names: Sequence[str], only: Sequence[str], namespace: str) -> list[str]:
     """Return the names that match a pattern, or all. Raises: NotFoundError for a pattern without a match."""
     for pattern in only:
         if not any(fnmatchcase(name, pattern) for name in names):
@@ -144,14 +144,14 @@ def _traced(namespace: str, names: Sequence[str], jobs: int, seconds: float, *, 
     from layerzoo.runtime.catalogue import state_of, trace_architectures
 
     ledger = Ledger(ledger_path(namespace), state_of(namespace)) if keep else None
-    found = []
-    kept = "; finished traces are kept, and the same command resumes" if keep else ""
+    results = []
+    message = "; finished traces are kept, and the same command resumes" if keep else ""
     quantity = partial(counted, noun="architecture")
-    with what_is_kept(lambda: kept), command_progress(namespace, quantity, total=len(names)) as bar:
-        for each, _ in trace_architectures(namespace, names, ledger, processes=jobs, seconds=seconds):
-            found.append(each)
+    with what_is_kept(lambda: message), command_progress(namespace, quantity, total=len(names)) as bar:
+        for architecture, _ in trace_architectures(namespace, names, ledger, processes=jobs, seconds=seconds):
+            results.append(architecture)
             bar.update(1)
-    return found
+    return results
 
 
 def _report_failures(traced: Sequence[Traced]) -> int:

@@ -109,10 +109,10 @@ def _facts(specs: Sequence[ModelSpec], layers: Sequence[Sequence[Layer]]) -> Ite
     yield fact("trained on", [", ".join(spec.trained_on) or None for spec in specs])
     yield fact("languages", [", ".join(spec.languages) or None for spec in specs])
     yield fact("input", [spec.preprocess and _input(spec.preprocess) for spec in specs])
-    yield fact("layers", [len(each) or None for each in layers])
+    yield fact("layers", [len(model_layers) or None for model_layers in layers])
     yield fact("default layer", [spec.default.layer for spec in specs])
     yield fact("default pool", [spec.default.pool for spec in specs])
-    yield fact("features", [_width(spec, each) for spec, each in zip(specs, layers, strict=True)])
+    yield fact("features", [_width(spec, model_layers) for spec, model_layers in zip(specs, layers, strict=True)])
     for dataset, name in _metrics(specs):
         yield fact(f"{dataset} {name}", [_result(spec, dataset, name) for spec in specs])
     yield fact("unusable", [spec.unusable for spec in specs])
@@ -144,18 +144,18 @@ def _width(spec: ModelSpec, layers: Sequence[Layer]) -> int | None:
     """Return the number of features per sample at the default layer and pooling."""
     if not layers:
         return None
-    chosen = select(layers, spec.default.layer, model=spec.id)
+    selected = select(layers, spec.default.layer, model=spec.id)
     video = spec.preprocess if isinstance(spec.preprocess, VideoPreprocess) and not spec.preprocess.joint else None
     temporal = None if video is None else parse_temporal_pool(video.temporal_pool)
-    widths = [width(spec.default.pool, layer, temporal) for layer in chosen]
+    widths = [width(spec.default.pool, layer, temporal) for layer in selected]
     return sum(filter(None, widths)) if all(widths) else None
 
 
 def _layers(models: Sequence[Sequence[Layer]]) -> Iterator[Compared]:
     by_name = [{layer.name: layer for layer in layers} for layers in models]
     for name in _merged([[layer.name for layer in layers] for layers in models]):
-        found = [named.get(name) for named in by_name]
-        yield Compared("layer", name, list(map(_costs, found)), list(map(_shown, found)))
+        matching = [layers.get(name) for layers in by_name]
+        yield Compared("layer", name, list(map(_costs, matching)), list(map(_cell_text, matching)))
 
 
 def _merged(orders: Sequence[Sequence[str]]) -> list[str]:
@@ -176,7 +176,7 @@ def _costs(layer: Layer | None) -> dict[str, Any] | None:
     return {name: list(value) if isinstance(value := getattr(layer, name), tuple) else value for name in _LAYER_FACTS}
 
 
-def _shown(layer: Layer | None) -> str | None:
+def _cell_text(layer: Layer | None) -> str | None:
     if layer is None:
         return None
     depth = None if layer.depth is None else f"{layer.depth:.3f}"
@@ -191,8 +191,8 @@ def _print(models: list[str], rows: list[Compared], format_: Format) -> None:
     if format_ == "ids":
         print_lines(models)
     elif format_ == "jsonl":
-        for plain in ({"models": models}, *(row.to_dict() for row in rows)):
-            print_json(plain)
+        for record in ({"models": models}, *(row.to_dict() for row in rows)):
+            print_json(record)
     elif format_ == "json":
         facts, layers = ([row.to_dict() for row in rows if row.kind == kind] for kind in ("fact", "layer"))
         print_json({"models": models, "facts": facts, "layers": layers}, indent=2)

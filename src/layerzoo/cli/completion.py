@@ -79,12 +79,12 @@ complete -o nosort -F %(complete_func)s %(prog_name)s 2>/dev/null || complete -F
         return super().get_completion_args()
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[str]]:
-        kept = len(incomplete) - len(_replaced(incomplete))
+        start = len(incomplete) - len(_replaced(incomplete))
         items = super().get_completions(args, incomplete)
         for item in items:
             if item.type not in ("file", "dir"):
-                begun, rest = item.value[kept : len(incomplete)], item.value[len(incomplete) :]
-                item.value = begun + _as_typed(rest)  # what is typed already stays as it is
+                begun, ending = item.value[start : len(incomplete)], item.value[len(incomplete) :]
+                item.value = begun + _as_typed(ending)  # what is typed already stays as it is
         return items
 
 
@@ -136,7 +136,9 @@ complete --no-files --command %(prog_name)s --arguments '(%(complete_func)s)'
 """
 
 
-SHELLS: dict[str, type[_Completion]] = {each.name: each for each in (BashCompletion, ZshCompletion, FishCompletion)}
+SHELLS: dict[str, type[_Completion]] = {
+    completion.name: completion for completion in (BashCompletion, ZshCompletion, FishCompletion)
+}
 
 
 @click.command("completion")
@@ -167,10 +169,10 @@ def answer(group: click.Command, instruction: str, *, variable: str) -> None:
     shell, _, _ = instruction.partition("_")
     with contextlib.redirect_stderr(io.StringIO()):
         try:
-            found = SHELLS[shell](group, {}, "zoo", variable).complete()
+            candidates = SHELLS[shell](group, {}, "zoo", variable).complete()
         except (Exception, SystemExit):  # noqa: BLE001 - see above
             return
-    click.echo(found.encode("utf-8", "replace"))
+    click.echo(candidates.encode("utf-8", "replace"))
 
 
 def _replaced(incomplete: str) -> str:

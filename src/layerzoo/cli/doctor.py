@@ -116,11 +116,11 @@ def _plugins(zoo: Registry, time_limit_s: float) -> list[MachineCheck]:
 
 def _plugin(health: Health) -> MachineCheck:
     plugin, outcome = health.plugin, health.last_import
-    what = f"plugin {plugin.namespace}"
+    subject = f"plugin {plugin.namespace}"
     if health.is_good and outcome is not None:
-        return MachineCheck(what, "ok", f"{plugin.release}, imported in {outcome.seconds:.1f} s")
+        return MachineCheck(subject, "ok", f"{plugin.release}, imported in {outcome.seconds:.1f} s")
     state: Literal["disabled", "wrong"] = "disabled" if health.state == "disabled" else "wrong"
-    return MachineCheck(what, state, f"{plugin.release}, {health.state}: {health.cause}", health.fix)
+    return MachineCheck(subject, state, f"{plugin.release}, {health.state}: {health.cause}", health.fix)
 
 
 def _files(zoo: Registry) -> Iterator[MachineCheck]:
@@ -147,11 +147,11 @@ def _default(zoo: Registry, modality: Modality) -> MachineCheck:
     from layerzoo.weights import resolve
 
     model = zoo.default_model(modality)
-    what = f"default model for {modality}"
+    subject = f"default model for {modality}"
     try:
         resolve(zoo.model(model).weights)
     except UnknownModelError as error:
-        return MachineCheck(what, "missing", str(error), _STARTER)
+        return MachineCheck(subject, "missing", str(error), _STARTER)
     except LayerzooError as error:
-        return MachineCheck(what, "wrong", str(error), f"zoo show {model}")
-    return MachineCheck(what, "ok", model)
+        return MachineCheck(subject, "wrong", str(error), f"zoo show {model}")
+    return MachineCheck(subject, "ok", model)

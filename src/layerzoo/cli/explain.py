@@ -29,7 +29,7 @@ def command(code: str | None, format_: Format) -> None:
         return PrintedRow(check.code, lambda: facts, list(facts.items()))
 
     if code is None:
-        rows = (PrintedRow(each.code, row(each).plain, (each.code, each.title)) for each in CHECKS.values())
+        rows = (PrintedRow(check.code, row(check).to_dict, (check.code, check.title)) for check in CHECKS.values())
         print_rows(rows, format_, ("code", "title"))
     elif code in CHECKS:
         print_one(row(CHECKS[code]), format_)

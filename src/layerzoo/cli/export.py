@@ -44,10 +44,10 @@ def command(model: str, layers: tuple[str, ...], to: Any, out: Path, **options: 
     from layerzoo.runtime import load  # not sooner: an unknown model is reported without importing torch
     from layerzoo.runtime.export import export
 
-    written = export(load(spec, layer=list(layers) or None, **options), out, to)
-    inputs = ", ".join(f"{name} ({', '.join(map(str, sizes))})" for name, sizes in written.inputs.items())
-    say(f"{out}: {size(written.bytes)}, {inputs} → {', '.join(written.outputs)}")
+    exported = export(load(spec, layer=list(layers) or None, **options), out, to)
+    inputs = ", ".join(f"{name} ({', '.join(map(str, sizes))})" for name, sizes in exported.inputs.items())
+    say(f"{out}: {size(exported.bytes)}, {inputs} → {', '.join(exported.outputs)}")
     say(
-        f"Compared with the network on {len(written.batches)} batches: the largest difference is "
-        f"{written.largest_difference:.1e} of the largest value."
+        f"Compared with the network on {len(exported.batches)} batches: the largest difference is "
+        f"{exported.largest_difference:.1e} of the largest value."
     )

@@ -95,21 +95,21 @@ def command(
         from layerzoo.cli.resumed import extract_resumably
         from layerzoo.cli.run import run_arguments
 
-        how = run_arguments({"layers": layers, "pools": pools, "column": column, **options})
-        extract_resumably(inputs, out, model, how)
+        arguments = run_arguments({"layers": layers, "pools": pools, "column": column, **options})
+        extract_resumably(inputs, out, model, arguments)
         return
     pool = pooling_of(pools)
     options["device"] = divided_devices(options["device"])
-    how = {name: options.pop(name) for name in _EXTRACTION_OPTIONS}
-    how["special_tokens"] = not options.pop("no_special_tokens")
-    before = _state_of(out)
-    done = 0
+    arguments = {name: options.pop(name) for name in _EXTRACTION_OPTIONS}
+    arguments["special_tokens"] = not options.pop("no_special_tokens")
+    state_before = _state_of(out)
+    rows_done = 0
     failed: list[SampleError] = []
     passed_over: list[str] = []
     report: Counter[str] = Counter()
     try:
         with (
-            what_is_kept(lambda: _kept(done + len(failed), out, before)),
+            what_is_kept(lambda: _describe_interrupted(rows_done + len(failed), out, state_before)),
             FeatureWriter(out) as writer,  # first, so that a file that cannot be written is reported before the work
         ):
             zoo = registry()
@@ -121,22 +121,22 @@ def command(
             )  # not sooner: an unknown model is reported without importing torch
 
             backbone = load(spec, layer=list(layers) or None, pool=pool, **options)
-            has_windows = how["window"] is not None and how["temporal_pool"] in (None, "none")
+            has_windows = arguments["window"] is not None and arguments["temporal_pool"] in (None, "none")
             noun = "window" if has_windows else "sample"
             with command_progress(spec.id, partial(counted, noun=noun)) as bar:
-                how |= {"errors": "raise" if strict else "skip", "column": column, "progress": bar}
-                for piece in stream(backbone, as_input(inputs), **how):
+                arguments |= {"errors": "raise" if strict else "skip", "column": column, "progress": bar}
+                for piece in stream(backbone, as_input(inputs), **arguments):
                     writer.write(piece)
-                    done += len(piece)
+                    rows_done += len(piece)
                     failed += piece.errors
                     passed_over += piece.passed_over
                     report.update(piece.report)
         pool_of = {layer.name: backbone.pools[layer.name] for layer in backbone.layers}
-        tell_result(backbone.spec.id, pool_of, counted(done, noun), out, report)
+        tell_result(backbone.spec.id, pool_of, counted(rows_done, noun), out, report)
         report_passed_over(passed_over)
     except EmptyResultError:
         say(f"{out} is unchanged: no sample has features.")
-    report_failures(failed, done)
+    report_failures(failed, rows_done)
 
 
 _EXTRACTION_OPTIONS = (
@@ -168,26 +168,26 @@ def _state_of(path: Path) -> str | None:
     return None
 
 
-def _kept(samples: int, out: Path, before: str | None) -> str:
+def _describe_interrupted(samples: int, out: Path, state_before: str | None) -> str:
     """Describe the work of an interrupted run."""
-    after = f"after {counted(samples, 'sample')}" if samples else "before the first sample was done"
-    if (now := _state_of(out)) != before and now is not None:
-        return f" {after}; {printable(str(out))} was written, and is complete"
-    return f" {after}; nothing was written{f', {printable(str(out))} is unchanged' if before else ''}"
+    progress = f"after {counted(samples, 'sample')}" if samples else "before the first sample was done"
+    if (state_now := _state_of(out)) != state_before and state_now is not None:
+        return f" {progress}; {printable(str(out))} was written, and is complete"
+    return f" {progress}; nothing was written{f', {printable(str(out))} is unchanged' if state_before else ''}"
 
 
-def tell_result(model: str, pools: Mapping[str, str], done: str, out: Path, report: Mapping[str, int]) -> None:
+def tell_result(model: str, pools: Mapping[str, str], row_count: str, out: Path, report: Mapping[str, int]) -> None:
     """Print the lines at the end of an extraction.
 
     Args:
         model: its id.
         pools: the pooling of each layer.
-        done: the number of rows of the file, with its noun.
+        row_count: the number of rows of the file, with its noun.
         out: the file.
         report: the counts over the inputs: see :attr:`Features.report`.
     """
     layers = ", ".join(f"{layer} ({pool})" for layer, pool in pools.items())
-    say(f"{done} through {model} at {layers} → {out}")
+    say(f"{row_count} through {model} at {layers} → {out}")
     if truncated := report.get("truncated", 0):
         say(
             f"{truncated} of them truncated, which dropped {report['left_out']} of {report['tokens']} tokens; "

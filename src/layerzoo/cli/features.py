@@ -66,12 +66,12 @@ def verify_command(ctx: click.Context, files: Sequence[str], format_: Format) ->
             if not paths.exists(name):
                 raise InputError(f"{name}: {paths.missing(name)}")
             format_of(Path(name))
-    found: list[FileCheck] = []
-    print_rows(map(_row, _collected(files, found)), format_, _COLUMNS)
-    states = [verdict.state for verdict in found]
+    verdicts: list[FileCheck] = []
+    print_rows(map(_row, _collected(files, verdicts)), format_, _COLUMNS)
+    states = [verdict.state for verdict in verdicts]
     say(", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states))))
     for folder in filter(_is_folder, files):
-        damaged = [verdict.path for verdict in found if verdict.state == "damaged"]
+        damaged = [verdict.path for verdict in verdicts if verdict.state == "damaged"]
         if any(path.parent == Path(folder) and shard_of(path.name) is not None for path in damaged):
             quoted = printable(shlex.quote(folder))
             say(f"Next: remove the damaged parts, and zoo run --out {quoted} computes them again")
@@ -84,11 +84,11 @@ def _is_folder(name: str) -> bool:
     return is_url(name) or Path(name).is_dir()
 
 
-def _collected(names: Sequence[str], found: list[FileCheck]) -> Iterator[FileCheck]:
+def _collected(names: Sequence[str], verdicts: list[FileCheck]) -> Iterator[FileCheck]:
     """Verify one file after the other; keep and yield each verdict."""
     for name in names:
         for verdict in _verdicts(name):
-            found.append(verdict)
+            verdicts.append(verdict)
             yield verdict
 
 
@@ -125,8 +125,8 @@ def verdict_on(path: Path) -> FileCheck:
 
 
 def _row(verdict: FileCheck) -> PrintedRow:
-    plain = {"file": str(verdict.path), "state": verdict.state, "detail": verdict.detail}
-    return PrintedRow(str(verdict.path), lambda: plain, (verdict.path, verdict.state, verdict.detail))
+    fields = {"file": str(verdict.path), "state": verdict.state, "detail": verdict.detail}
+    return PrintedRow(str(verdict.path), lambda: fields, (verdict.path, verdict.state, verdict.detail))
 
 
 @group.command("export")

@@ -80,14 +80,14 @@ def _declaration(layer: Layer) -> str:
     """Return a layer as one line of YAML, in the long form."""
     import re
 
-    plain = to_plain(layer)
-    name, module = plain.pop("name"), plain.pop("module")
-    if "axes" in plain:
-        plain["axes"] = " ".join(plain["axes"])
-    if isinstance(plain.get("output"), str):
-        plain["output"] = json.dumps(plain["output"])
+    fields = to_plain(layer)
+    name, module = fields.pop("name"), fields.pop("module")
+    if "axes" in fields:
+        fields["axes"] = " ".join(fields["axes"])
+    if isinstance(fields.get("output"), str):
+        fields["output"] = json.dumps(fields["output"])
     module = module if re.fullmatch(r"\.|[A-Za-z_][\w.-]*", module or ".") else json.dumps(module)
-    facts = "".join(f", {key}: {value}" for key, value in plain.items())
+    facts = "".join(f", {key}: {value}" for key, value in fields.items())
     return f"  {name}: {{module: {module or '.'}{facts}}}"
 
 

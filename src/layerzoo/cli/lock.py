@@ -54,18 +54,18 @@ def command(
     if remove:
         rows = _removed(models, lock)
     else:
-        specs, gone = _specs(models, zoo, lock)
+        specs, unknown = _specs(models, zoo, lock)
         rows = _checked(specs, lock) if check else _locked(specs, lock, update=update)
-        rows += [_row(name, "unknown", lock.models[name], f"{_GONE} {name}") for name in gone]
+        rows += [_row(name, "unknown", lock.models[name], f"{_GONE} {name}") for name in unknown]
     print_rows(rows, format_, _COLUMNS if format_ != "table" else _COLUMNS[:-1])
     if format_ == "table":
         # Details are sentences with two commits: too long for a column of a table.
         for row in rows:
-            if detail := row.plain()["detail"]:
+            if detail := row.to_dict()["detail"]:
                 say(f"{row.id}: {detail}")
     count = len(Lock.read().models)
     say(f"{count} {'model is' if count == 1 else 'models are'} locked in {lock.path}")
-    ctx.exit(1 if check and any(row.plain()["state"] != "unchanged" for row in rows) else 0)
+    ctx.exit(1 if check and any(row.to_dict()["state"] != "unchanged" for row in rows) else 0)
 
 
 def _specs(names: Iterable[str], zoo: Registry, lock: Lock) -> tuple[list[ModelSpec], list[str]]:
@@ -78,16 +78,16 @@ def _specs(names: Iterable[str], zoo: Registry, lock: Lock) -> tuple[list[ModelS
     if names:
         return [find_model(name) for name in names], []
     own = [spec for spec in zoo.models() if spec.plugin is None and can_be_locked(spec)]
-    specs, gone = {spec.id: spec for spec in own}, []
+    specs, unknown = {spec.id: spec for spec in own}, []
     for name in lock.models:
         try:
             specs[name] = find_model(name)  # a locked repository may be new to this machine
         except UnknownModelError:
-            gone.append(name)
-    if not specs and not gone:
+            unknown.append(name)
+    if not specs and not unknown:
         message = "there is nothing to lock: none of your own models has weights on the hub. Name one: zoo lock MODEL"
         raise NotFoundError(message, asked="")
-    return list(specs.values()), gone
+    return list(specs.values()), unknown
 
 
 def _locked(specs: list[ModelSpec], lock: Lock, *, update: bool) -> list[PrintedRow]:
@@ -95,18 +95,18 @@ def _locked(specs: list[ModelSpec], lock: Lock, *, update: bool) -> list[Printed
 
     rows, added = [], {}
     for spec in specs:
-        before = lock.models.get(spec.id)
+        previous = lock.models.get(spec.id)
         if not can_be_locked(spec):
             rows.append(_row(spec.id, "unchanged", None, _pinned_otherwise(spec)))
             continue
-        if before is not None and not update:
-            rows.append(_row(spec.id, "unchanged", before, None))
+        if previous is not None and not update:
+            rows.append(_row(spec.id, "unchanged", previous, None))
             continue
-        now = lock_model(spec)
-        added[spec.id] = now
-        state = "locked" if before is None else "unchanged" if before == now else "updated"
-        moved = f"was {before.revision}" if before is not None and before != now else None
-        rows.append(_row(spec.id, state, now, moved))
+        current = lock_model(spec)
+        added[spec.id] = current
+        state = "locked" if previous is None else "unchanged" if previous == current else "updated"
+        moved = f"was {previous.revision}" if previous is not None and previous != current else None
+        rows.append(_row(spec.id, state, current, moved))
     if added:
         change_lock(lambda lock: lock.with_models(added))
     return rows
@@ -122,8 +122,8 @@ def _checked(specs: list[ModelSpec], lock: Lock) -> list[PrintedRow]:
             state = "not locked" if can_be_locked(spec) else "unchanged"
             rows.append(_row(spec.id, state, None, f"zoo lock {spec.id}" if state == "not locked" else None))
             continue
-        found = next(drifts(spec, locked), None)
-        rows.append(_row(spec.id, "drifted" if found else "unchanged", locked, found.message if found else None))
+        drift = next(drifts(spec, locked), None)
+        rows.append(_row(spec.id, "drifted" if drift else "unchanged", locked, drift.message if drift else None))
     return rows
 
 
@@ -150,5 +150,5 @@ def _pinned_otherwise(spec: ModelSpec) -> str:
 def _row(model: str, state: str, locked: LockedModel | None, detail: str | None) -> PrintedRow:
     revision, files = (locked.revision, len(locked.files)) if locked else (None, None)
     facts = (model, state, revision, files, detail)
-    shown = (model, state, revision and revision[:_SHOWN_DIGITS], files)
-    return PrintedRow(model, lambda: dict(zip(_COLUMNS, facts, strict=True)), shown)
+    cells = (model, state, revision and revision[:_SHOWN_DIGITS], files)
+    return PrintedRow(model, lambda: dict(zip(_COLUMNS, facts, strict=True)), cells)

@@ -46,20 +46,20 @@ def error_lines(error: LayerzooError) -> list[str]:
     message = str(error)
     if listed := "\n".join(diagnostics):
         message = message.removesuffix(listed).removesuffix("\n")
-    first, *others = message.split("\n")
-    more = [line if line.startswith((_NEXT, _INDENT)) else f"{_INDENT}{line}" for line in others]
-    return [first, *more, *(line.replace("\t", " ") for each in diagnostics for line in each.split("\n"))]
+    first, *more_lines = message.split("\n")
+    more = [line if line.startswith((_NEXT, _INDENT)) else f"{_INDENT}{line}" for line in more_lines]
+    return [first, *more, *(line.replace("\t", " ") for diagnostic in diagnostics for line in diagnostic.split("\n"))]
 
 
 @contextlib.contextmanager
 def escaped_stderr() -> Iterator[None]:
     """Within, no Python code can drive a terminal through standard error: libraries log names as they are."""
-    before = sys.stderr
-    sys.stderr = _Escaping(before)
+    original = sys.stderr
+    sys.stderr = _Escaping(original)
     try:
         yield
     finally:
-        sys.stderr = before
+        sys.stderr = original
 
 
 def terminal() -> TextIO:

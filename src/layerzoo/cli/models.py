@@ -40,10 +40,10 @@ class ParameterCount(click.ParamType[int]):
     name = "count"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        found = re.fullmatch(r"(\d{1,18}(?:\.\d+)?)([kmgb]?)", str(value).strip().lower())
-        if not found:
+        match = re.fullmatch(r"(\d{1,18}(?:\.\d+)?)([kmgb]?)", str(value).strip().lower())
+        if not match:
             self.fail(f"'{value}' is not a number of parameters such as 500k, 25M or 1.5G", param, ctx)
-        return int(float(found[1]) * _UNITS[found[2]])
+        return int(float(match[1]) * _UNITS[match[2]])
 
 
 class ImageSize(click.ParamType[tuple[int, int]]):
@@ -52,10 +52,10 @@ class ImageSize(click.ParamType[tuple[int, int]]):
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        found = re.fullmatch(r"(\d{1,18})(?:[x×](\d{1,18}))?", str(value).strip().lower())
-        if not found:
+        match = re.fullmatch(r"(\d{1,18})(?:[x×](\d{1,18}))?", str(value).strip().lower())
+        if not match:
             self.fail(f"'{value}' is not a size such as 224 or, height first, 384x256", param, ctx)
-        return int(found[1]), int(found[2] or found[1])
+        return int(match[1]), int(match[2] or match[1])
 
 
 class ColumnNames(click.ParamType[tuple[str, ...]]):
@@ -184,8 +184,8 @@ def print_models(
     if format_ == "ids":
         rows = [PrintedRow(model, dict) for model in zoo.ids(**filters, sort=sort, limit=limit)]
     else:
-        shown = columns or (FIELDS if format_ != "table" else _columns(availability, shown_metrics))
-        rows = [_row(entry, shown) for entry in zoo.entries(**filters, sort=sort, limit=limit)]
+        names = columns or (FIELDS if format_ != "table" else _columns(availability, shown_metrics))
+        rows = [_row(entry, names) for entry in zoo.entries(**filters, sort=sort, limit=limit)]
     if rows or format_ != "table":
         with paged(len(rows), format_):
             print_rows(rows, format_, columns or _columns(availability, shown_metrics))
@@ -213,10 +213,10 @@ def _metrics(sort: str | None, conditions: Sequence[str]) -> tuple[str, ...]:
 
 
 def _row(entry: Entry, columns: Sequence[str]) -> PrintedRow:
-    plain = entry.to_dict()
+    fields = entry.to_dict()
     return PrintedRow(
         entry.id,
-        lambda: {name: plain[name] for name in columns},
+        lambda: {name: fields[name] for name in columns},
         [_cell(name, getattr(entry, name) if name in FIELDS else _result(entry, name)) for name in columns],
     )
 
@@ -250,8 +250,8 @@ def _check_plugin(zoo: Registry, filters: dict[str, Any]) -> None:
     plugin = filters["plugin"]
     if plugin in (None, USER_NAMESPACE):
         return
-    known = {name for namespace, facts in zoo.published().items() for name in (namespace, facts["package"])}
-    if filters["installed"] or plugin not in known:
+    names = {name for namespace, facts in zoo.published().items() for name in (namespace, facts["package"])}
+    if filters["installed"] or plugin not in names:
         zoo.plugin(plugin)
 
 
@@ -265,12 +265,12 @@ def _nothing_found(zoo: Registry, filters: dict[str, Any]) -> str:
         ("language", lambda: zoo.tags("languages")),
     )
     for name, values in facets:
-        asked, facet = filters[name], _NOUNS.get(name, name)
-        if asked is not None and not zoo.count(**{name: asked, "installed": None}):
-            known = sorted({value.lower() for value in values()})
-            close = nearest(asked, known)
+        value, facet = filters[name], _NOUNS.get(name, name)
+        if value is not None and not zoo.count(**{name: value, "installed": None}):
+            possible = sorted({value.lower() for value in values()})
+            close = nearest(value, possible)
             hint = nearest_hint(close)
-            return f"No model has the {facet} '{asked}'. {hint}All: {', '.join(known)}"
+            return f"No model has the {facet} '{value}'. {hint}All: {', '.join(possible)}"
     if filters["installed"] is True and (number := zoo.count(**{**filters, "installed": False})):
         models = "1 that is not installed does" if number == 1 else f"{number:,} that are not installed do"
         return f"No installed model matches, but {models}: add --not-installed"

@@ -207,11 +207,11 @@ def as_input(inputs: tuple[str, ...]) -> str | list[Path]:
 
 def pooling_of(pools: tuple[str, ...]) -> str | dict[str, str] | None:
     """Parse `--pool mean`, or any number of `--pool block.3=max`."""
-    named = dict(pool.rsplit("=", 1) for pool in pools if "=" in pool)
-    plain = [pool for pool in pools if "=" not in pool]
-    if len(plain) > 1 or (plain and named):
+    by_layer = dict(pool.rsplit("=", 1) for pool in pools if "=" in pool)
+    for_all = [pool for pool in pools if "=" not in pool]
+    if len(for_all) > 1 or (for_all and by_layer):
         raise click.UsageError("give one --pool for all layers, or one --pool LAYER=POOLING for each")
-    return plain[0] if plain else named or None
+    return for_all[0] if for_all else by_layer or None
 
 
 def few(names: Sequence[str]) -> str:
@@ -226,10 +226,10 @@ def report_passed_over(files: Sequence[str]) -> None:
         say(f"{len(files):,} {many} skipped: {few(files)}")
 
 
-def report_failures(failed: Sequence[SampleError], done: int) -> None:
-    """List the samples that failed, and exit with 1 if there are any. done: the number of all others."""
+def report_failures(failed: Sequence[SampleError], succeeded: int) -> None:
+    """List the samples that failed, and exit with 1 if there are any. succeeded: the number of all others."""
     for error in failed:
         say(f"failed: {error}")
     if failed:
-        say(f"{len(failed):,} of {counted(done + len(failed), 'sample')} failed.")
+        say(f"{len(failed):,} of {counted(succeeded + len(failed), 'sample')} failed.")
         sys.exit(1)

@@ -25,18 +25,18 @@ _TABLE_EDGE = 4
 class PrintedRow:
     """One item to print. A plain class: a dataclass takes longer to define than a list to print."""
 
-    __slots__ = ("cells", "id", "plain")
+    __slots__ = ("cells", "id", "to_dict")
 
-    def __init__(self, id: str, plain: Callable[[], dict[str, Any]], cells: Sequence[Any] = ()) -> None:
+    def __init__(self, id: str, to_dict: Callable[[], dict[str, Any]], cells: Sequence[Any] = ()) -> None:
         """Describe an item in each of the formats.
 
         Args:
             id: the line that ``--format ids`` prints.
-            plain: returns the object that ``--format json`` prints; called only for that format.
+            to_dict: returns the object that ``--format json`` prints; called only for that format.
             cells: the cells of the table; None is an empty cell, and a column of None alone is omitted.
         """
         self.id = id
-        self.plain = plain
+        self.to_dict = to_dict
         self.cells = cells
 
 
@@ -71,7 +71,7 @@ def print_rows(rows: Iterable[PrintedRow], format_: Format, columns: Sequence[st
     if format_ == "json":
         _print_array(rows)
     elif format_ == "jsonl":
-        _write_lines(to_json(row.plain()) for row in rows)
+        _write_lines(to_json(row.to_dict()) for row in rows)
     else:
         print_lines(row.id for row in rows)
     return []
@@ -109,7 +109,7 @@ def print_one(row: PrintedRow, format_: Format) -> None:
     elif format_ == "ids":
         print_lines([row.id])
     else:
-        print_json(row.plain(), indent=2 if format_ == "json" else None)
+        print_json(row.to_dict(), indent=2 if format_ == "json" else None)
 
 
 def count(number: int | None) -> str | None:
@@ -154,7 +154,7 @@ def _print_array(rows: Iterable[PrintedRow]) -> None:
     """Print a JSON array element by element: the whole array would be in memory twice."""
     from textwrap import indent
 
-    elements = (indent(to_json(row.plain(), indent=2), "  ") for row in rows)
+    elements = (indent(to_json(row.to_dict(), indent=2), "  ") for row in rows)
     if (first := next(elements, None)) is None:
         _write_lines(["[]"])
         return

@@ -59,18 +59,18 @@ def show_command(name: str, format_: Format) -> None:
     """
     zoo = registry()
     health = _health(name, zoo)
-    plain = _plain(health)
+    fields = _health_fields(health)
     models = zoo.ids(plugin=name) if health.plugin.is_usable else []
-    facts = {**plain, "model_ids": models}
-    shown = {
+    facts = {**fields, "model_ids": models}
+    printed = {
         **facts,
         "state": health.state,
-        "builders": ", ".join(plain["builders"]),
+        "builders": ", ".join(fields["builders"]),
         "last_import": _last_import(health.last_import),
         "usable": "yes" if health.is_usable else "no",
         "model_ids": ", ".join(models),
     }
-    cells = [(key.replace("_", " "), value) for key, value in shown.items() if value not in (None, "")]
+    cells = [(key.replace("_", " "), value) for key, value in printed.items() if value not in (None, "")]
     print_one(PrintedRow(health.plugin.namespace, lambda: facts, cells), format_)
 
 
@@ -148,12 +148,12 @@ def disable_command(name: str) -> None:
 def enable_command(name: str) -> None:
     """Enable a disabled plugin: NAME is its namespace or its distribution."""
     entries = enable(name, _installed())
-    called = [plugin for plugin in registry().plugins() if plugin.is_called(name)]
+    plugins = [plugin for plugin in registry().plugins() if plugin.is_called(name)]
     if not entries:
         say(f"{name} is not disabled.")
-    elif not called:
+    elif not plugins:
         say(f"{name} is no longer disabled. It is not installed.")
-    for plugin in called if entries else ():
+    for plugin in plugins if entries else ():
         say(f"The plugin '{plugin.namespace}' ({plugin.release}) is enabled.")
         if not plugin.is_usable:
             say(f"It cannot be used: {plugin.cause}", f"Next: {plugin.fix}")
@@ -196,10 +196,10 @@ def _row(health: Health) -> PrintedRow:
         ", ".join(plugin.builders) or None,
         _last_import(health.last_import),
     )
-    return PrintedRow(plugin.namespace, lambda: _plain(health), cells)
+    return PrintedRow(plugin.namespace, lambda: _health_fields(health), cells)
 
 
-def _plain(health: Health) -> dict[str, Any]:
+def _health_fields(health: Health) -> dict[str, Any]:
     return {
         **asdict(health.plugin),
         "builders": list(health.plugin.builders),

@@ -79,25 +79,27 @@ def check_command(
     from layerzoo.conformance.target import opened
     from layerzoo.plugins.probe import TIME_LIMIT_S
 
-    chosen = _tiers(tiers, target)
-    with opened(target, all_models=all_models, downloads=download, time_limit_s=time_limit or TIME_LIMIT_S) as found:
-        models = found.models if target is not None or tiers else ()
-        report = engine.run(found.plugins, models, tiers=chosen, expected=found.expected)
+    selected_tiers = _tiers(tiers, target)
+    with opened(
+        target, all_models=all_models, downloads=download, time_limit_s=time_limit or TIME_LIMIT_S
+    ) as opened_target:
+        models = opened_target.models if target is not None or tiers else ()
+        report = engine.run(opened_target.plugins, models, tiers=selected_tiers, expected=opened_target.expected)
     _PRINTERS[format_](report)
-    if format_ == "table" and target is not None and found.collected > len(models):
-        say(f"{len(models)} of {found.collected} models were checked. For all of them: --all-models")
+    if format_ == "table" and target is not None and opened_target.collected > len(models):
+        say(f"{len(models)} of {opened_target.collected} models were checked. For all of them: --all-models")
     ctx.exit(0 if report.is_good else 1)
 
 
-def _tiers(named: Sequence[str], target: str | None) -> Sequence[Tier]:
+def _tiers(names: Sequence[str], target: str | None) -> Sequence[Tier]:
     from layerzoo.conformance.codes import TIERS
     from layerzoo.errors import UsageError
 
-    if unknown := [name for name in named if name not in TIERS]:
+    if unknown := [name for name in names if name not in TIERS]:
         raise UsageError(f"there is no tier '{unknown[0]}'. All of them: {', '.join(TIERS)}")
-    if not named:
+    if not names:
         return TIERS if target is not None else TIERS[:1]
-    return [tier for tier in TIERS if tier in named]
+    return [tier for tier in TIERS if tier in names]
 
 
 def _print_table(report: Report) -> None:

@@ -61,7 +61,7 @@ def command(head: Path, inputs: tuple[str, ...], strict: bool, format_: Format, 
 
 def _row(prediction: Prediction) -> PrintedRow:
     label, probabilities = prediction.label, prediction.probabilities
-    shown = f"{label:.6g}" if isinstance(label, float) else label
-    cells = [prediction.id, shown, f"{probabilities[str(label)]:.3f}" if probabilities else None]
-    plain = {"id": prediction.id, "label": label, "probabilities": dict(probabilities)}
-    return PrintedRow(f"{prediction.id} {shown}", lambda: plain, cells)
+    text = f"{label:.6g}" if isinstance(label, float) else label
+    cells = [prediction.id, text, f"{probabilities[str(label)]:.3f}" if probabilities else None]
+    fields = {"id": prediction.id, "label": label, "probabilities": dict(probabilities)}
+    return PrintedRow(f"{prediction.id} {text}", lambda: fields, cells)

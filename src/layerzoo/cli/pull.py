@@ -52,18 +52,18 @@ def command(models: tuple[str, ...], layers: tuple[str, ...], partial: bool, no_
         raise UsageError(message)
     specs = [find_model(model) for model in models]
     pulled: list[tuple[Files, PrintedRow]] = []
-    with what_is_kept(lambda: _kept(len(pulled), len(specs), is_locking=not no_lock)):
+    with what_is_kept(lambda: _describe_interrupted(len(pulled), len(specs), is_locking=not no_lock)):
         pulled += (_pulled(spec, list(layers), not no_lock) for spec in specs)
         if not no_lock:
             _lock({spec: files for spec, (files, _) in zip(specs, pulled, strict=True)})
     print_rows([row for _, row in pulled], format_, _COLUMNS)
 
 
-def _kept(done: int, of: int, *, is_locking: bool) -> str:
+def _describe_interrupted(done: int, of: int, *, is_locking: bool) -> str:
     """Describe the work of an interrupted pull."""
-    here = f" after {done} of {counted(of, 'model')}; " if of > 1 else "; "
+    progress = f" after {done} of {counted(of, 'model')}; " if of > 1 else "; "
     lock = ", and layerzoo.lock is unchanged" if is_locking and done < of else ""
-    return f"{here}downloaded parts are kept{lock}. The same command resumes"
+    return f"{progress}downloaded parts are kept{lock}. The same command resumes"
 
 
 def _pulled(spec: ModelSpec, layers: list[str], is_locking: bool) -> tuple[Files, PrintedRow]:
@@ -77,29 +77,31 @@ def _pulled(spec: ModelSpec, layers: list[str], is_locking: bool) -> tuple[Files
         extent: Extent = "partial" if layers else "whole"
         pins = is_locking and spec.id not in Lock.read().models
         files = resolve(spec.weights, model=spec.id, extent=extent, progress=meter, pins=pins)
-    here = sum(
+    local_bytes = sum(
         files.partial[name].here_bytes if name in files.partial else files[name].stat().st_size for name in files
     )
     revision = files.origin.revision if files.origin else None
-    plain = {
+    fields = {
         "model": spec.id,
         "revision": revision,
         "files": {name: str(files[name]) for name in files},
-        "bytes": here,
+        "bytes": local_bytes,
         "fetched": meter.fetched,
     }
-    return files, PrintedRow(spec.id, lambda: plain, (spec.id, revision, len(files), size(here), size(meter.fetched)))
+    return files, PrintedRow(
+        spec.id, lambda: fields, (spec.id, revision, len(files), size(local_bytes), size(meter.fetched))
+    )
 
 
 def _lock(pulled: Mapping[ModelSpec, Files]) -> None:
     """Lock the weights of pulled models that can be locked and are not locked yet."""
     from layerzoo.weights.locking import can_be_locked, change_lock, lock_model
 
-    known = Lock.read().models
+    locked = Lock.read().models
     added = {
         spec.id: lock_model(spec, files.origin.revision if files.origin else None)
         for spec, files in pulled.items()
-        if spec.id not in known and can_be_locked(spec)
+        if spec.id not in locked and can_be_locked(spec)
     }
     if added:
         lock = change_lock(lambda lock: lock.with_models(added))

@@ -51,11 +51,13 @@ def check_command(ctx: click.Context, files: Sequence[str], namespace: str | Non
 
     if "-" in files:
         raise UsageError("standard input cannot be checked: the rules for a file depend on its location. Give a path")
-    found = {file: [_shown(problem) for problem in check(file, namespace)] for file in dict.fromkeys(files)}
-    problems = [problem for of_file in found.values() for problem in of_file]
+    by_file = {
+        file: [_with_relative_path(problem) for problem in check(file, namespace)] for file in dict.fromkeys(files)
+    }
+    problems = [problem for of_file in by_file.values() for problem in of_file]
     _PRINTERS[format_](problems)
     if format_ == "table":
-        say(_summary(len(problems), sum(map(bool, found.values())), len(found)))
+        say(_summary(len(problems), sum(map(bool, by_file.values())), len(by_file)))
     ctx.exit(1 if problems else 0)
 
 
@@ -70,7 +72,7 @@ def schema_command() -> None:
     print_json(json_schema(), indent=2)
 
 
-def _shown(problem: Diagnostic) -> Diagnostic:
+def _with_relative_path(problem: Diagnostic) -> Diagnostic:
     """Return a problem with its path relative to the working directory where possible."""
     path = Path(problem.path)
     return replace(problem, path=str(path.relative_to(Path.cwd()))) if path.is_relative_to(Path.cwd()) else problem
@@ -92,16 +94,16 @@ def _print_json(problems: Sequence[Diagnostic]) -> None:
 
 
 def _print_github(problems: Sequence[Diagnostic]) -> None:
-    for each in problems:
+    for problem in problems:
         facts: dict[str, Any] = {
-            "file": each.path.replace(os.sep, "/"),
-            "line": each.line,
-            "col": each.column,
-            "endColumn": each.column + each.length,
-            "title": each.code,
+            "file": problem.path.replace(os.sep, "/"),
+            "line": problem.line,
+            "col": problem.column,
+            "endColumn": problem.column + problem.length,
+            "title": problem.code,
         }
         properties = ",".join(f"{name}={_escaped(str(fact), in_property=True)}" for name, fact in facts.items())
-        print_lines([f"::error {properties}::{_escaped(each.message)}"])
+        print_lines([f"::error {properties}::{_escaped(problem.message)}"])
 
 
 _PRINTERS: dict[str, Callable[[Sequence[Diagnostic]], None]] = {

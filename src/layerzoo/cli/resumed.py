@@ -40,7 +40,7 @@ def extract_resumably(inputs: tuple[str, ...], out: Path, model: str | None, opt
 
     format_of(out)
     folder = out.absolute().with_name(f"{out.name}.run")
-    with what_is_kept(lambda: _kept(folder)):
+    with what_is_kept(lambda: _describe_interrupted(folder)):
         id_ = model_of(inputs, model)
         with command_progress(id_, partial(counted, noun="sample")) as bar:
             result = run(id_, as_input(inputs), out=folder, progress=bar, **options)
@@ -64,8 +64,8 @@ def extract_resumably(inputs: tuple[str, ...], out: Path, model: str | None, opt
     report_failures(failed, result.samples - len(failed))
 
 
-def _kept(folder: Path) -> str:
+def _describe_interrupted(folder: Path) -> str:
     from layerzoo.runs.status import status
 
-    now = status(folder)
-    return f"; {now.done:,} of {counted(now.samples, 'sample')} are kept in {printable(str(folder))}"
+    current = status(folder)
+    return f"; {current.done:,} of {counted(current.samples, 'sample')} are kept in {printable(str(folder))}"

@@ -102,19 +102,24 @@ def command(
     shard = options.pop("shard") or _slurm_share()
     own = {name: options.pop(name) for name in ("workers", "shard_size", "retry_failed", "accept_versions", "engine")}
     own |= {"address": options.pop("address"), "sample_timeout_s": options.pop("sample_timeout"), "shard": shard}
-    how = run_arguments(options)
-    with what_is_kept(lambda: _kept(out)):
+    arguments = run_arguments(options)
+    with what_is_kept(lambda: _describe_interrupted(out)):
         if not inputs:
             _check_alone(ctx)
-            chosen, label = None, status(out).model or "run"
+            run_model, label = None, status(out).model or "run"
         else:
-            chosen = label = model_of(inputs, model)
+            run_model = label = model_of(inputs, model)
         with command_progress(label, partial(counted, noun="sample")) as bar:
             result = run(
-                chosen, as_input(inputs) if inputs else None, out=out, progress=bar, **own, **(how if inputs else {})
+                run_model,
+                as_input(inputs) if inputs else None,
+                out=out,
+                progress=bar,
+                **own,
+                **(arguments if inputs else {}),
             )
-    others = f"; {counted(result.left, 'sample')} left for other workers" if result.left else ""
-    say(f"{counted(result.samples, 'sample')} done, {result.failed:,} failed{others} → {out}")
+    remaining = f"; {counted(result.left, 'sample')} left for other workers" if result.left else ""
+    say(f"{counted(result.samples, 'sample')} done, {result.failed:,} failed{remaining} → {out}")
     if result.failed:
         _list_failures(out, result.failed)
         ctx.exit(1)
@@ -150,15 +155,15 @@ def run_arguments(options: dict[str, Any]) -> dict[str, Any]:
 
 def _check_alone(ctx: click.Context) -> None:
     """Raises: UsageError for options of an extraction without inputs: the run in the folder has its own."""
-    given = [
+    options = [
         parameter.opts[0]
         for parameter in ctx.command.params
         if parameter.name not in _OF_ANY_CALL
         and ctx.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE
     ]
-    if given:
+    if options:
         raise click.UsageError(
-            f"{', '.join(given)}: give INPUT, too. Without it, the run in DIR is continued as it began"
+            f"{', '.join(options)}: give INPUT, too. Without it, the run in DIR is continued as it began"
         )
 
 
@@ -184,12 +189,13 @@ def _slurm_share() -> tuple[int, int] | None:
     return index, count
 
 
-def _kept(out: str) -> str:
+def _describe_interrupted(out: str) -> str:
     from layerzoo.runs.status import status
 
-    now = status(out)
+    current = status(out)
     return (
-        f"; {now.done:,} of {counted(now.samples, 'sample')} are done. The same command continues in {printable(out)}"
+        f"; {current.done:,} of {counted(current.samples, 'sample')} are done. "
+        f"The same command continues in {printable(out)}"
     )
 
 
@@ -211,27 +217,28 @@ def _print_status(folder: str, format_: Format) -> None:
 
     from layerzoo.runs.status import status
 
-    now = status(folder)
-    if now.model is None:
+    current = status(folder)
+    if current.model is None:
         raise UsageError(f"there is no run in {folder}")
-    facts = asdict(now) | {"damaged": list(now.damaged)}
-    left = None if now.seconds_left is None else duration(now.seconds_left)
-    rate = None if now.samples_per_s is None else f"{now.samples_per_s:,.3g} samples/s"
+    facts = asdict(current) | {"damaged": list(current.damaged)}
+    time_left = None if current.seconds_left is None else duration(current.seconds_left)
+    rate = None if current.samples_per_s is None else f"{current.samples_per_s:,.3g} samples/s"
     cells = (
-        ("folder", now.folder),
-        ("model", now.model),
+        ("folder", current.folder),
+        ("model", current.model),
         (
             "done",
-            f"{now.done:,} of {counted(now.samples, 'sample')}, {now.shards_done:,} of {counted(now.shards, 'shard')}",
+            f"{current.done:,} of {counted(current.samples, 'sample')}, "
+            f"{current.shards_done:,} of {counted(current.shards, 'shard')}",
         ),
-        ("failed", f"{now.failed:,}"),
-        ("left", f"{now.left:,}"),
-        ("at work", counted(now.at_work, "shard") if now.at_work else None),
+        ("failed", f"{current.failed:,}"),
+        ("left", f"{current.left:,}"),
+        ("at work", counted(current.at_work, "shard") if current.at_work else None),
         ("rate", rate),
-        ("time left", left),
-        ("damaged", ", ".join(now.damaged) or None),
+        ("time left", time_left),
+        ("damaged", ", ".join(current.damaged) or None),
     )
-    print_one(PrintedRow(now.folder, lambda: facts, [cell for cell in cells if cell[1] is not None]), format_)
+    print_one(PrintedRow(current.folder, lambda: facts, [cell for cell in cells if cell[1] is not None]), format_)
 
 
 _OF_ANY_CALL = frozenset(

@@ -55,7 +55,7 @@ def _facts(spec: ModelSpec) -> Iterator[tuple[str, Any]]:
     yield "args", _listed(spec.args.to_dict())
     yield "base", spec.base
     yield "weights", spec.weights and spec.weights.source
-    preprocess = spec.preprocess or _found(spec)
+    preprocess = spec.preprocess or _traced_preprocess(spec)
     yield "preprocess", _listed(_without_processor(to_plain(preprocess))) if preprocess else _unknown(spec)
     yield from _processor(preprocess)
     yield "metrics", results_text(spec.metrics)
@@ -80,24 +80,24 @@ def _dtypes(spec: ModelSpec) -> str:
     """Return the dtype of the features, with the dtypes of the checkpoint and of the library."""
     from layerzoo.facts import traced_dtypes
 
-    found = traced_dtypes(spec)
-    if found is None:
+    dtypes = traced_dtypes(spec)
+    if dtypes is None:
         return "float32"
-    library, stored = found
-    shown = f"float32; the checkpoint is stored in {' and '.join(stored) or 'no floating-point format'}"
+    library, stored = dtypes
+    text = f"float32; the checkpoint is stored in {' and '.join(stored) or 'no floating-point format'}"
     if library == "float32":
-        return shown
+        return text
     return (
-        f"{shown}, in which its library computes by default: --precision library"
+        f"{text}, in which its library computes by default: --precision library"
         if (library,) == stored
-        else (f"{shown}, and its library computes in {library} by default: --precision library")
+        else (f"{text}, and its library computes in {library} by default: --precision library")
     )
 
 
 _PROCESSOR = {"processor", "backend", "settings", "refused"}
 
 
-def _found(spec: ModelSpec) -> Preprocess | None:
+def _traced_preprocess(spec: ModelSpec) -> Preprocess | None:
     """Return the preprocessing that the model's library reported in its last trace."""
     from layerzoo.facts import traced_preprocess
 
@@ -117,9 +117,9 @@ def _processor(preprocess: Preprocess | None) -> Iterator[tuple[str, Any]]:
         yield "refused", image.refused
 
 
-def _without_processor(plain: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in plain.items() if key not in _PROCESSOR}
-    return {key: _without_processor(value) if isinstance(value, dict) else value for key, value in kept.items()}
+def _without_processor(fields: dict[str, Any]) -> dict[str, Any]:
+    remaining = {key: value for key, value in fields.items() if key not in _PROCESSOR}
+    return {key: _without_processor(value) if isinstance(value, dict) else value for key, value in remaining.items()}
 
 
 def _layers(spec: ModelSpec) -> str:
@@ -128,5 +128,5 @@ def _layers(spec: ModelSpec) -> str:
     return f"{', '.join(layer.name for layer in spec.layers)} (more: zoo layers {spec.id})"
 
 
-def _listed(plain: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {_listed(value) if isinstance(value, dict) else value}" for key, value in plain.items())
+def _listed(fields: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {_listed(value) if isinstance(value, dict) else value}" for key, value in fields.items())

@@ -30,14 +30,14 @@ def reserved_stdout() -> Iterator[None]:
     if _data:  # one command calls another
         yield
         return
-    before = sys.stdout
-    with _own_descriptor(before) as data:
+    original = sys.stdout
+    with _own_descriptor(original) as data:
         _data.append(data)
         sys.stdout = sys.stderr
         try:
             yield
         finally:
-            sys.stdout = before
+            sys.stdout = original
             _data.pop()
 
 
@@ -59,9 +59,13 @@ def _own_descriptor(stream: TextIO) -> Iterator[TextIO]:
     if not isinstance(stream, io.TextIOWrapper) or _descriptor(stream) != 1:
         yield stream
         return
-    kept = os.dup(1)
+    saved_descriptor = os.dup(1)
     data = open(  # noqa: PTH123, SIM115 - a descriptor; closed below, whatever is left in it
-        kept, "w", encoding=stream.encoding, errors=stream.errors, buffering=1 if stream.line_buffering else -1
+        saved_descriptor,
+        "w",
+        encoding=stream.encoding,
+        errors=stream.errors,
+        buffering=1 if stream.line_buffering else -1,
     )
     os.dup2(2, 1)
     try:
@@ -71,7 +75,7 @@ def _own_descriptor(stream: TextIO) -> Iterator[TextIO]:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()  # what was printed past sys.stdout
         _flush_c()
-        os.dup2(kept, 1)
+        os.dup2(saved_descriptor, 1)
         _close(data)
 
 

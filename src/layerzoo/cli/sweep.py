@@ -143,17 +143,17 @@ def command(
     if labels is None and options["task"] not in ("auto", "cluster"):
         raise UsageError(f"--task {options['task']} needs --labels")
     zoo = registry()
-    chosen = [find_model_for(model, inputs).id for model in models]
-    chosen = chosen or [zoo.default_model(kind_of_inputs(inputs))]
+    model_ids = [find_model_for(model, inputs).id for model in models]
+    model_ids = model_ids or [zoo.default_model(kind_of_inputs(inputs))]
     label = label_function(labels, inputs, label_column, groups)
     from layerzoo.sweeps import sweep  # late: this imports torch
 
     extraction = {name: value for name in _EXTRACTION if (value := options.pop(name)) != _EXTRACTION[name]}
     if no_special_tokens:
         extraction["special_tokens"] = False
-    with command_progress(", ".join(chosen), partial(counted, noun="sample")) as bar:
-        found = sweep(
-            chosen,
+    with command_progress(", ".join(model_ids), partial(counted, noun="sample")) as bar:
+        result = sweep(
+            model_ids,
             as_input(inputs),
             label,
             layers=list(layers) or None,
@@ -163,16 +163,16 @@ def command(
             **options,
             **extraction,
         )
-    found = replace(found, inputs=inputs)
-    rows = found.to_dict()["rows"]
+    result = replace(result, inputs=inputs)
+    rows = result.to_dict()["rows"]
     print_rows([_printed(row) for row in rows], format_, COLUMNS)
     if out is not None:
-        found.save(out)
-    for line in _summary(found):
+        result.save(out)
+    for line in _summary(result):
         say(line)
     if out is not None:
         say(f"Report: {out / 'sweep.html'}")
-    report_failures(found.errors, found.samples)
+    report_failures(result.errors, result.samples)
 
 
 def _printed(row: dict[str, Any]) -> PrintedRow:
@@ -191,29 +191,31 @@ def _printed(row: dict[str, Any]) -> PrintedRow:
     return PrintedRow(f"{row['model']} {row['layer']} {row['pool']}", lambda: row, cells)
 
 
-def _summary(found: Sweep) -> list[str]:
+def _summary(result: Sweep) -> list[str]:
     """Return the conclusions of a sweep, a line each: the best cut first, then the cheapest one."""
-    best, cheapest = found.rows[found.best], found.rows[found.cheapest]
-    folds = f"{found.folds} folds" + (f", {found.repeats} times" if found.repeats > 1 else "")
-    lines = [*found.notes]
-    if found.task != "cluster":
+    best, cheapest = result.rows[result.best], result.rows[result.cheapest]
+    folds = f"{result.folds} folds" + (f", {result.repeats} times" if result.repeats > 1 else "")
+    lines = [*result.notes]
+    if result.task != "cluster":
         lines.append(
-            f"{found.metric} {found.score:.3f} ± {found.spread:.3f} with the layer selected inside the folds "
-            f"({counted(found.samples, 'sample')}, {folds})"
+            f"{result.metric} {result.score:.3f} ± {result.spread:.3f} with the layer selected inside the folds "
+            f"({counted(result.samples, 'sample')}, {folds})"
         )
-    lines += [f"baseline {each.name}: {each.score:.3f} ± {each.spread:.3f}" for each in found.baselines]
-    if (comparison := found.comparison()) is not None:
+    lines += [
+        f"baseline {baseline.name}: {baseline.score:.3f} ± {baseline.spread:.3f}" for baseline in result.baselines
+    ]
+    if (comparison := result.comparison()) is not None:
         lines.append(comparison)
     lines += [
-        f"rank correlation of {name} with the score: {value:.2f}" for name, value in found.rank_correlation.items()
+        f"rank correlation of {name} with the score: {value:.2f}" for name, value in result.rank_correlation.items()
     ]
-    lines.append(f"best: {_cut(found.metric, best)}")
+    lines.append(f"best: {_cut(result.metric, best)}")
     if "ari" in best.estimates:
         lines.append(f"its clusters and the labels: ARI {best.estimates['ari']:.3f}, NMI {best.estimates['nmi']:.3f}")
-    lines.append(f"  {found.command()}")
-    if found.cheapest != found.best:
-        lines.append(f"cheapest within one standard error: {_cut(found.metric, cheapest)}")
-        lines.append(f"  {found.command(found.cheapest)}")
+    lines.append(f"  {result.command()}")
+    if result.cheapest != result.best:
+        lines.append(f"cheapest within one standard error: {_cut(result.metric, cheapest)}")
+        lines.append(f"  {result.command(result.cheapest)}")
     return lines
 
 

@@ -92,10 +92,10 @@ class Table:
         if self._wraps and sum(natural) + len(_GAP) * (len(natural) - 1) > width:
             # A few long names must not take the space of all other columns.
             natural[0] = least[0] = min(natural[0], max(width // 2, cell_len(self._headings[0])))
-        shown = len(natural)
-        while shown > 1 and sum(least[:shown]) + len(_GAP) * (shown - 1) > width:
-            shown -= 1
-        return _shrunk(natural[:shown], least[:shown], width - len(_GAP) * (shown - 1))
+        column_count = len(natural)
+        while column_count > 1 and sum(least[:column_count]) + len(_GAP) * (column_count - 1) > width:
+            column_count -= 1
+        return _shrunk(natural[:column_count], least[:column_count], width - len(_GAP) * (column_count - 1))
 
     def _natural_widths(self) -> list[int]:
         columns = zip(*self._rows, strict=True) if self._rows else ([] for _ in self._headings)
@@ -124,7 +124,7 @@ class Table:
         for at in range(max(map(len, columns))):
             line = (lines[at] if at < len(lines) else "" for lines in columns)
             padded = (
-                _padded(text, width, right=number)
+                _padded(text, width, align_right=number)
                 for text, width, number in zip(line, self._widths, self._is_number, strict=False)
             )
             yield _GAP.join(padded).rstrip()
@@ -172,6 +172,6 @@ def _wrapped(text: str, width: int) -> Lines:
     return lines or [""]
 
 
-def _padded(text: str, width: int, *, right: bool = False) -> str:
+def _padded(text: str, width: int, *, align_right: bool = False) -> str:
     space = " " * (width - cell_len(text))
-    return space + text if right else text + space
+    return space + text if align_right else text + space

@@ -60,15 +60,15 @@ def command(model: str, inputs: tuple[str, ...], each: bool, column: str | None,
     from layerzoo.runtime import load_preprocess
 
     preprocess = cast("TextPreprocessor", load_preprocess(spec))
-    found = samples(as_input(inputs), "text", column=column)
+    text_samples = samples(as_input(inputs), "text", column=column)
     total = _Total(spec.id, preprocess.declared.max_tokens)
-    texts = total.over(_read(sample, preprocess) for sample in found)
+    texts = total.over(_read(sample, preprocess) for sample in text_samples)
     if each:
         print_rows(map(_row, texts), format_, COLUMNS)
     else:
         for _ in texts:
             pass
-        print_one(PrintedRow(spec.id, total.plain, list(total.facts())), format_)
+        print_one(PrintedRow(spec.id, total.to_dict, list(total.facts())), format_)
     for note in filter(None, (*total.notes(), warning(total.report, spec.id))):
         say(f"{note}.")
     if total.failed:
@@ -99,8 +99,8 @@ def _read(sample: Sample | SampleError, preprocess: TextPreprocessor) -> _Text:
 def _row(text: _Text) -> PrintedRow:
     problem = text.problem.reason if text.problem else None
     numbers = {name: text.report.get(name) for name in ("words", "tokens", "unknown", "left_out")}
-    plain = {"id": text.id, **numbers, "unknown_words": text.unknown_words, "problem": problem}
-    return PrintedRow(text.id, lambda: plain, (text.id, *numbers.values(), problem))
+    fields = {"id": text.id, **numbers, "unknown_words": text.unknown_words, "problem": problem}
+    return PrintedRow(text.id, lambda: fields, (text.id, *numbers.values(), problem))
 
 
 class _Total:
@@ -138,7 +138,7 @@ class _Total:
             return None
         return self.report["unknown"] / self.report["tokens"]
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "model": self.model,
             "max_tokens": self.max_tokens,
@@ -159,7 +159,7 @@ class _Total:
         report = self.report
         yield "model", f"{self.model}, up to {self.max_tokens} tokens including special tokens"
         unusable = [f"{report['empty']:,} empty"] if report["empty"] else []
-        unusable += [f"{others:,} unreadable"] if (others := self.failed - report["empty"]) else []
+        unusable += [f"{unreadable:,} unreadable"] if (unreadable := self.failed - report["empty"]) else []
         yield "texts", ", ".join([f"{self.texts:,}", *unusable])
         yield "words", f"{report['words']:,}"
         pieces = f", {self.pieces_per_word:.2f} per word" if self.pieces_per_word else ""

@@ -156,7 +156,7 @@ def command(
         )
     head.save(out)
     score = {name: head.score.get(name) for name in _SCORE}
-    plain = {
+    fields = {
         "head": str(out),
         "model": head.model,
         "layers": list(features.layers),
@@ -164,16 +164,16 @@ def command(
         "task": head.task,
         **score,
     }
-    print_one(PrintedRow(str(out), lambda: plain, list(_facts(plain).items())), format_)
+    print_one(PrintedRow(str(out), lambda: fields, list(_facts(fields).items())), format_)
     if options["task"] == "auto":
         say(f"the task is {head.task}, according to the labels")
     if not head.score:
         say("There are too few samples of a class, or too few sources, for a cross-validation: no score.")
-    for each in labelled:
-        if each.unlabelled:
-            say(f"{counted(len(each.unlabelled), 'sample')} without a label: {few(each.unlabelled)}")
-        if each.unused:
-            say(f"{counted(len(each.unused), 'row')} of {labels} without a sample: {few(each.unused)}")
+    for labelling in labelled:
+        if labelling.unlabelled:
+            say(f"{counted(len(labelling.unlabelled), 'sample')} without a label: {few(labelling.unlabelled)}")
+        if labelling.unused:
+            say(f"{counted(len(labelling.unused), 'row')} of {labels} without a sample: {few(labelling.unused)}")
     report_passed_over(features.passed_over)
     report_failures(features.errors, len(features))
 
@@ -181,17 +181,17 @@ def command(
 _SCORE = ("metric", "mean", "std", "folds", "samples", "groups", "chance")
 
 
-def _facts(plain: dict[str, Any]) -> dict[str, Any]:
+def _facts(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the facts of a table: the score in one line."""
     facts = {
-        "head": plain["head"],
-        "model": plain["model"],
-        "layers": ", ".join(plain["layers"]),
-        "kind": plain["kind"],
+        "head": fields["head"],
+        "model": fields["model"],
+        "layers": ", ".join(fields["layers"]),
+        "kind": fields["kind"],
     }
-    facts |= {name: plain[name] for name in ("samples", "groups") if plain[name] is not None}
-    if plain["metric"]:
-        facts[plain["metric"]] = f"{plain['mean']:.3f} ± {plain['std']:.3f} over {plain['folds']} folds"
-    if plain["chance"]:
-        facts["chance"] = f"{plain['chance']:.3f}, the share of the most frequent class"
+    facts |= {name: fields[name] for name in ("samples", "groups") if fields[name] is not None}
+    if fields["metric"]:
+        facts[fields["metric"]] = f"{fields['mean']:.3f} ± {fields['std']:.3f} over {fields['folds']} folds"
+    if fields["chance"]:
+        facts["chance"] = f"{fields['chance']:.3f}, the share of the most frequent class"
     return facts

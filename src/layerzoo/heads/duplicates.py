@@ -57,18 +57,18 @@ def _contradictions(samples: Sequence[Sample], labels: Sequence[Any], equal: Seq
         labels: of each sample.
         equal: the positions of equal samples.
     """
-    found = []
+    contradictions = []
     for rows in equal if len(labels) else ():
-        other = next((row for row in rows if _comparable(labels[row]) != _comparable(labels[rows[0]])), None)
-        if other is not None:
-            found.append((rows[0], other))
-    if not found:
+        second_row = next((row for row in rows if _comparable(labels[row]) != _comparable(labels[rows[0]])), None)
+        if second_row is not None:
+            contradictions.append((rows[0], second_row))
+    if not contradictions:
         return ""
-    one, other = found[0]
-    cases = "1 case" if len(found) == 1 else f"{len(found):,} cases"
+    first_row, second_row = contradictions[0]
+    cases = "1 case" if len(contradictions) == 1 else f"{len(contradictions):,} cases"
     return (
-        f", and the labels of equal samples contradict each other in {cases}, such as {labels[one]!r} of "
-        f"{samples[one].id} and {labels[other]!r} of {samples[other].id}"
+        f", and the labels of equal samples contradict each other in {cases}, such as {labels[first_row]!r} of "
+        f"{samples[first_row].id} and {labels[second_row]!r} of {samples[second_row].id}"
     )
 
 

@@ -122,14 +122,14 @@ class TrainedHead:
             path: the file to write.
         Raises: OutputError.
         """
-        stored = next(name for name, kind in _KINDS.items() if isinstance(self.estimator, kind))
+        class_name = next(name for name, kind in _KINDS.items() if isinstance(self.estimator, kind))
         facts = {
             "model": self.model,
             "extraction": dict(self.extraction),
             "task": self.task,
             "score": dict(self.score),
             "provenance": dict(self.provenance),
-            "estimator": {"class": stored, **self.estimator.to_plain()},
+            "estimator": {"class": class_name, **self.estimator.to_plain()},
         }
         write_model(path, KIND, facts, self.estimator.to_arrays())
 
@@ -143,8 +143,8 @@ class TrainedHead:
         Raises: InputError.
         """
         facts, arrays = read_model(path, KIND)
-        stored = facts["estimator"]
-        estimator = _KINDS[stored["class"]].from_plain(stored, arrays, device=device)
+        estimator_fields = facts["estimator"]
+        estimator = _KINDS[estimator_fields["class"]].from_plain(estimator_fields, arrays, device=device)
         return cls(facts["model"], facts["extraction"], estimator, facts["task"], facts["score"], facts["provenance"])
 
     def __repr__(self) -> str:

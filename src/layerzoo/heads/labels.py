@@ -79,21 +79,25 @@ def read_labels(
     rows = _rows(path)
     columns = list(rows[0]) if rows else []
     id_column = next((name for name in ID_COLUMNS if name in columns), None)
-    others = [name for name in columns if name not in (id_column, group_column)]
-    chosen = label_column or (LABEL_COLUMN if LABEL_COLUMN in columns else others[0] if len(others) == 1 else None)
-    for name, option in ((chosen, "--label-column"), (group_column or chosen, "--groups")):
+    candidates = [name for name in columns if name not in (id_column, group_column)]
+    label_name = label_column or (
+        LABEL_COLUMN if LABEL_COLUMN in columns else candidates[0] if len(candidates) == 1 else None
+    )
+    for name, option in ((label_name, "--label-column"), (group_column or label_name, "--groups")):
         if name is None or name not in columns:
-            asked = "no column 'label'" if name is None else f"no column {name!r}"
+            problem = "no column 'label'" if name is None else f"no column {name!r}"
             hint = nearest_hint(nearest(name, columns)) if name else ""
-            raise InputError(f"{path}: {asked}. {hint}It has: {', '.join(columns) or 'no rows'}. Choose one: {option}")
-    by_sample, used = _matched(path, rows, id_column, [str(chosen), *filter(None, [group_column])], ids)
+            raise InputError(
+                f"{path}: {problem}. {hint}It has: {', '.join(columns) or 'no rows'}. Choose one: {option}"
+            )
+    by_sample, used_rows = _matched(path, rows, id_column, [str(label_name), *filter(None, [group_column])], ids)
     unused = tuple(
         f"{path}:{number}" if id_column is None else str(row[id_column])
         for number, row in enumerate(rows, start=1)
-        if id(row) not in used
+        if id(row) not in used_rows
     )
-    found = [by_sample.get(sample, {}) for sample in ids]
-    labelled = [row for row, values in enumerate(found) if values.get(str(chosen)) not in (None, "")]
+    matched_rows = [by_sample.get(sample, {}) for sample in ids]
+    labelled = [row for row, values in enumerate(matched_rows) if values.get(str(label_name)) not in (None, "")]
     if not labelled:
         example = f", such as {ids[0]!r}" if ids else ""
         raise InputError(
@@ -101,11 +105,11 @@ def read_labels(
             f"{', '.join(ID_COLUMNS[:-1])} or {ID_COLUMNS[-1]}"
         )
     if group_column:
-        groups = tuple(str(found[row][group_column]) for row in labelled)
+        groups = tuple(str(matched_rows[row][group_column]) for row in labelled)
     else:
         groups = _groups([ids[row] for row in labelled], group_pattern, columns)
     unlabelled = tuple(ids[row] for row in sorted(set(range(len(ids))) - set(labelled)))
-    values = tuple(found[row][str(chosen)] for row in labelled)
+    values = tuple(matched_rows[row][str(label_name)] for row in labelled)
     return Labels(tuple(labelled), values, groups, unlabelled, unused)
 
 
@@ -203,7 +207,7 @@ def _matched(
     by_name, names_files = _by_name(path, rows, id_column)
     names = Counter(PurePath(_LINE.sub("", sample)).name for sample in ids)
     matched: dict[str, dict[str, Any]] = {}
-    others: dict[str, list[dict[str, Any]]] = {}
+    other_rows: dict[str, list[dict[str, Any]]] = {}
     for sample in ids:
         file = PurePath(_LINE.sub("", sample))
         tails = ["/".join(file.parts[start:]) for start in range(len(file.parts))]
@@ -211,24 +215,26 @@ def _matched(
         if names_files:
             line = sample[len(str(file)) :] if _LINE.search(sample) else ""
             keys[1:1] = [f"{Path(file).resolve().as_posix()}{end}" for end in dict.fromkeys((line, ""))]
-        named = [row for key in dict.fromkeys(keys) for row in by_name.get(key, ())]
-        if not named and sample in by_number:
-            named = [by_number[sample]]
-        if named:
-            matched[sample], *others[sample] = named
+        matches = [row for key in dict.fromkeys(keys) for row in by_name.get(key, ())]
+        if not matches and sample in by_number:
+            matches = [by_number[sample]]
+        if matches:
+            matched[sample], *other_rows[sample] = matches
     best = {id(row) for row in matched.values()}
-    used = set(best)
+    used_rows = set(best)
     for sample, row in matched.items():
-        for other in others[sample]:
-            if id(other) in best:  # it names another file better than this one
+        for other_row in other_rows[sample]:
+            if id(other_row) in best:  # it names another file better than this one
                 continue
-            if (column := next((name for name in compared if str(row[name]) != str(other[name])), None)) is not None:
+            if (
+                column := next((name for name in compared if str(row[name]) != str(other_row[name])), None)
+            ) is not None:
                 raise InputError(
-                    f"{path}: two rows name the sample {sample!r}, as {row[id_column]!r} and {other[id_column]!r}, and "
-                    f"differ in the column {column}: {row[column]!r} and {other[column]!r}"
+                    f"{path}: two rows name the sample {sample!r}, as {row[id_column]!r} and {other_row[id_column]!r}, "
+                    f"and differ in the column {column}: {row[column]!r} and {other_row[column]!r}"
                 )
-            used.add(id(other))
-    return matched, used
+            used_rows.add(id(other_row))
+    return matched, used_rows
 
 
 def _by_name(
@@ -248,8 +254,10 @@ def _by_name(
         if file.is_absolute() or ".." in file.parts:
             has_resolved = True
             line = match[0] if (match := _LINE.search(name)) else ""
-            plain = Path(name.removesuffix(line))
-            spellings |= {f"{(folder / plain).resolve().as_posix()}{line}": None for folder in (Path(), path.parent)}
+            file_path = Path(name.removesuffix(line))
+            spellings |= {
+                f"{(folder / file_path).resolve().as_posix()}{line}": None for folder in (Path(), path.parent)
+            }
         for spelling in spellings:
             by_name[spelling].append(row)
     return by_name, has_resolved

@@ -34,12 +34,12 @@ def list_samples(preprocess: Preprocessor, inputs: Any, column: str | None, erro
         errors: ``raise`` or ``skip``.
     Raises: SampleError, InputError.
     """
-    found = preprocess.samples(inputs, column=column)
-    items = list(found)
+    samples = preprocess.samples(inputs, column=column)
+    items = list(samples)
     failed = [item for item in items if isinstance(item, SampleError)]
     if failed and errors == "raise":
         raise failed[0]
-    return ListedSamples([item for item in items if isinstance(item, Sample)], failed, found.passed_over)
+    return ListedSamples([item for item in items if isinstance(item, Sample)], failed, samples.passed_over)
 
 
 def numbered_error(error: SampleError, samples: Sequence[Sample]) -> SampleError:

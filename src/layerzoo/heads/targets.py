@@ -52,32 +52,32 @@ def targets_of(labels: Sequence[Any], task: SweepTask, ids: Sequence[str] | None
         note = "the task is cluster, because there are no labels" if task == "auto" else None
         return Targets("cluster", np.empty(0), note=note)
     names_of = [str(row) for row in range(len(labels))] if ids is None else ids
-    plain = [_plain(label) for label in labels]
+    values = [_python_value(label) for label in labels]
     note = None
     if task == "auto":
-        task = inferred_task(plain)
+        task = inferred_task(values)
         note = f"the task is {task}, according to the labels"
     if task == "multilabel":
-        return _multilabel(plain, note)
-    for label, name in zip(plain, names_of, strict=True):
+        return _multilabel(values, note)
+    for label, name in zip(values, names_of, strict=True):
         if isinstance(label, tuple):
             raise InputError(f"task={task!r} needs one label for each sample, and sample {name} has {label}")
     if task == "regress":
-        return Targets(task, numbers_of(plain, names_of), note=note)
-    for label, name in zip(plain, names_of, strict=True):
+        return Targets(task, numbers_of(values, names_of), note=note)
+    for label, name in zip(values, names_of, strict=True):
         if _is_missing(label):
             raise InputError(f"the label of sample {name} is missing. Next: leave it out, or label it")
-    names, codes = np.unique([str(label) for label in plain], return_inverse=True)
+    names, codes = np.unique([str(label) for label in values], return_inverse=True)
     if len(names) < 2 and task == "classify":
-        raise InputError(f"all {len(plain)} samples have the label {plain[0]!r}, and a classifier needs two classes")
+        raise InputError(f"all {len(values)} samples have the label {values[0]!r}, and a classifier needs two classes")
     return Targets(task, codes, tuple(names.tolist()), note)
 
 
-def _plain(label: Any) -> Any:
+def _python_value(label: Any) -> Any:
     if isinstance(label, np.generic):
         label = label.item()
     if isinstance(label, list | tuple | set | frozenset | np.ndarray):
-        return tuple(str(one) for one in label)
+        return tuple(str(item) for item in label)
     return label
 
 
@@ -87,7 +87,7 @@ def _is_missing(label: Any) -> bool:
 
 def inferred_task(labels: Sequence[Any]) -> Literal["classify", "multilabel", "regress"]:
     """Return the task of ``auto`` for some labels: see :func:`targets_of`."""
-    labels = [_plain(label) for label in labels]
+    labels = [_python_value(label) for label in labels]
     if any(isinstance(label, tuple) for label in labels):
         return "multilabel"
     try:
@@ -134,7 +134,7 @@ def _multilabel(labels: Sequence[Any], note: str | None) -> Targets:
     if all(label == ("0",) or label == ("1",) or set(label) <= {"0", "1"} for label in several) and (
         len({len(label) for label in several}) == 1 and len(several[0]) > 1
     ):  # an array of zeros and ones
-        matrix = np.array([[int(one) for one in label] for label in several])
+        matrix = np.array([[int(item) for item in label] for label in several])
         return Targets("multilabel", matrix, tuple(map(str, range(matrix.shape[1]))), note)
     binarizer = MultiLabelBinarizer()
     matrix = binarizer.fit_transform(several)

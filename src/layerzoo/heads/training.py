@@ -110,32 +110,34 @@ def train_head(
         raise UsageError(f"task={task!r} is not one of auto, classify, regress")
     if sequence is not None and sequence not in NETWORKS:
         raise UsageError(f"sequence={sequence!r} is not one of {', '.join(NETWORKS)}")
-    backbone, how = _loaded(model, sequence, device, extraction)
+    backbone, arguments = _loaded(model, sequence, device, extraction)
     samples, values, features = _extracted(
-        backbone, inputs, column, errors, {**how, "batch_size": batch_size, "progress": progress}
+        backbone, inputs, column, errors, {**arguments, "batch_size": batch_size, "progress": progress}
     )
     if not samples:
         raise InputError(f"none of the {len(features.errors)} samples could be used, such as {features.errors[0]}")
     ids = [sample.id for sample in samples]
-    given = labels(ids) if callable(labels) else _given(ids, features.errors, labels, groups)
-    used = [samples[row] for row in given.rows]
-    joined, note = groups_with_duplicates(used, given.groups or None, given.values)
+    sample_labels = labels(ids) if callable(labels) else _labels_of_caller(ids, features.errors, labels, groups)
+    labelled_samples = [samples[row] for row in sample_labels.rows]
+    joined, note = groups_with_duplicates(labelled_samples, sample_labels.groups or None, sample_labels.values)
     if note is not None:
         logging.getLogger("layerzoo").warning("%s", note)
-    values = values[list(given.rows)]
-    chosen = _chosen(given.values, task)
-    targets = _targets(given.values, chosen, [sample.id for sample in used])
-    estimator = _estimator(sequence, chosen, seed, device, settings or {})
-    score = _cross_validated(estimator, values, targets, () if joined is None else joined.tolist(), chosen, folds, seed)
+    values = values[list(sample_labels.rows)]
+    resolved_task = _resolve_task(sample_labels.values, task)
+    targets = _targets(sample_labels.values, resolved_task, [sample.id for sample in labelled_samples])
+    estimator = _estimator(sequence, resolved_task, seed, device, settings or {})
+    score = _cross_validated(
+        estimator, values, targets, () if joined is None else joined.tolist(), resolved_task, folds, seed
+    )
     with _without_warnings_of_sklearn():
-        fitted = LinearHead.fit(values, targets, chosen) if sequence is None else estimator.fit(values, targets)
-    kept = {name: value for name, value in how.items() if value is not None}
+        fitted = LinearHead.fit(values, targets, resolved_task) if sequence is None else estimator.fit(values, targets)
+    stored = {name: value for name, value in arguments.items() if value is not None}
     for name in ("weights", "precision"):
         if extraction.get(name) is not None:
-            kept[name] = os.fspath(extraction[name])
-    kept["layer"] = list(features.layers)
-    kept["pool"] = dict(features.provenance["pooling"])
-    return TrainedHead(backbone.spec.id, kept, fitted, chosen, score, features.provenance), features
+            stored[name] = os.fspath(extraction[name])
+    stored["layer"] = list(features.layers)
+    stored["pool"] = dict(features.provenance["pooling"])
+    return TrainedHead(backbone.spec.id, stored, fitted, resolved_task, score, features.provenance), features
 
 
 def _loaded(
@@ -143,29 +145,31 @@ def _loaded(
 ) -> tuple[Backbone, dict[str, Any]]:
     """Load a backbone, and return the arguments of its extraction."""
     of_load = {name: extraction[name] for name in ("layer", "weights", "precision") if extraction.get(name) is not None}
-    how = {name: value for name, value in extraction.items() if name not in ("layer", "weights", "precision")}
-    asked, pool = how.pop("temporal_pool", None), how.pop("pool", None)
+    arguments = {name: value for name, value in extraction.items() if name not in ("layer", "weights", "precision")}
+    temporal_pool, pool = arguments.pop("temporal_pool", None), arguments.pop("pool", None)
     backbone = load(model, **of_load, device=device, **({} if pool is None else {"pool": pool}))
     if sequence is None:
-        if asked == "none" or "none" in backbone.pools.values():
+        if temporal_pool == "none" or "none" in backbone.pools.values():
             raise UsageError(
                 "a linear head takes one vector of each sample: choose a network with sequence=, or a pooling"
             )
-        if how.get("window") is not None and asked is None:
+        if arguments.get("window") is not None and temporal_pool is None:
             raise UsageError(
                 "window= gives a vector of each window, and a linear head takes one of each sample: choose a network "
                 "with sequence=, or a temporal_pool="
             )
-        return backbone, {**how, "temporal_pool": asked}
-    if asked not in (None, "none"):
-        raise UsageError(f"temporal_pool={asked!r} pools the sequence that sequence={sequence!r} reads: leave out one")
+        return backbone, {**arguments, "temporal_pool": temporal_pool}
+    if temporal_pool not in (None, "none"):
+        raise UsageError(
+            f"temporal_pool={temporal_pool!r} pools the sequence that sequence={sequence!r} reads: leave out one"
+        )
     if len(backbone.layers) > 1:
         raise UsageError(
             f"sequence={sequence!r} reads the sequence of one layer, and {len(backbone.layers)} are chosen"
         )
-    is_split = how.get("chunks") or how.get("window") is not None
-    if asked == "none" or backbone.preprocess.rows_are_samples or is_split:
-        return backbone, {**how, "temporal_pool": "none"}
+    is_split = arguments.get("chunks") or arguments.get("window") is not None
+    if temporal_pool == "none" or backbone.preprocess.rows_are_samples or is_split:
+        return backbone, {**arguments, "temporal_pool": "none"}
     layer = backbone.layers[0]
     axes = [axis for axis in layer.axes or () if axis != "batch"]
     if len(axes) != 2 or axes[1] != "channel":
@@ -173,7 +177,7 @@ def _loaded(
             f"{backbone.spec.id}, layer {layer.name}: its axes are '{' '.join(layer.axes or ('unknown',))}', and "
             f"sequence={sequence!r} reads (time, channel). Next: another layer, or no sequence="
         )
-    return backbone, {**how, "pool": "none"}
+    return backbone, {**arguments, "pool": "none"}
 
 
 def _extracted(
@@ -181,7 +185,7 @@ def _extracted(
     inputs: Any,
     column: str | None,
     errors: Literal["raise", "skip"],
-    how: Mapping[str, Any],
+    arguments: Mapping[str, Any],
 ) -> tuple[list[Sample], NDArray[Any], Features]:
     """Extract features, and return them with the samples, whose contents are compared with each other.
 
@@ -190,29 +194,31 @@ def _extracted(
         inputs: as for :func:`layerzoo.extract`.
         column: the column of a table that holds the samples.
         errors: ``raise`` or ``skip``.
-        how: further arguments of :func:`layerzoo.extract`.
+        arguments: further arguments of :func:`layerzoo.extract`.
     Returns: the samples that have features, the input of a head for each of them, and the features.
     Raises: the errors of :func:`layerzoo.extract`.
     """
-    found, failed, passed_over = list_samples(backbone.preprocess, inputs, column, errors)
-    if failed and not found:
+    found_samples, failed, passed_over = list_samples(backbone.preprocess, inputs, column, errors)
+    if failed and not found_samples:
         raise failed[0]
-    numbers = [str(number) for number in range(len(found))]  # ids of a table may occur several times
+    numbers = [str(number) for number in range(len(found_samples))]  # ids of a table may occur several times
     try:
-        features = extract(backbone, [sample.source for sample in found], ids=numbers, errors=errors, **how)
+        features = extract(
+            backbone, [sample.source for sample in found_samples], ids=numbers, errors=errors, **arguments
+        )
     except SampleError as error:
-        raise numbered_error(error, found) from error.__cause__
-    used, values = head_input(features)
+        raise numbered_error(error, found_samples) from error.__cause__
+    rows, values = head_input(features)
     features = replace(
         features,
-        ids=tuple(found[int(number)].id for number in features.ids),
-        errors=(*failed, *(numbered_error(error, found) for error in features.errors)),
+        ids=tuple(found_samples[int(number)].id for number in features.ids),
+        errors=(*failed, *(numbered_error(error, found_samples) for error in features.errors)),
         passed_over=(*passed_over, *features.passed_over),
     )
-    return [found[int(number)] for number in used], values, features
+    return [found_samples[int(number)] for number in rows], values, features
 
 
-def _given(
+def _labels_of_caller(
     ids: Sequence[str], errors: Sequence[SampleError], labels: Sequence[str | float], groups: Sequence[str] | None
 ) -> Labels:
     """Return the labels of a caller. Raises: InputError for another number of labels than samples."""
@@ -231,7 +237,7 @@ def _without_warnings_of_sklearn() -> Iterator[None]:
         yield
 
 
-def _chosen(values: Sequence[str | float], task: Literal["auto", "classify", "regress"]) -> Task:
+def _resolve_task(values: Sequence[str | float], task: Literal["auto", "classify", "regress"]) -> Task:
     """Return the task of some labels. Raises: InputError for several labels of a sample."""
     if task != "auto":
         return task

@@ -65,11 +65,11 @@ class Changes:
         Raises: LockError if the lock cannot be used.
         """
         local = self._reader.environment.local_file
-        found = [_user_file(source, local) for source in self._reader.sources if source.source.role == "user"]
+        files = [_user_file(source, local) for source in self._reader.sources if source.source.role == "user"]
         lock = Lock.read()
         if lock.sha256 is not None:
-            found.append(UserFile(str(lock.path), _where(lock.path), lock.sha256))
-        return found
+            files.append(UserFile(str(lock.path), _scope_of(lock.path), lock.sha256))
+        return files
 
     def announce(self, model: str | None = None) -> None:
         """Log the user's files that apply here in one line, unless this process has logged them before.
@@ -122,31 +122,33 @@ class Changes:
         own = _lock_of_the_user()
         if lock.sha256 is None and not own.models:
             return
-        said = "; ".join(_moves(lock, own, model))
+        message = "; ".join(_moves(lock, own, model))
         if lock.sha256 is None:
-            said = f"does not exist, and {own.path} is ignored next to a {REGISTRY_NAME}: {said}"
-        yield _FileNotice(str(path), lock.sha256, said or "pins nothing")
+            message = f"does not exist, and {own.path} is ignored next to a {REGISTRY_NAME}: {message}"
+        yield _FileNotice(str(path), lock.sha256, message or "pins nothing")
 
     # ------------------------------------------------------------ the configuration directory
 
-    def _followed_from(self, asked: str) -> Iterator[_FileNotice]:
+    def _followed_from(self, requested: str) -> Iterator[_FileNotice]:
         local = self._reader.environment.local_file
         users = [source for source in self._reader.sources if source.source.role == "user"]
         own = {user.source.path: user for user in users if user.source.path != local}
-        name = self._specs.resolved(asked)
-        if own and (row := self._specs.find(name)) and (found := own.get(row.source.path)):
-            yield _FileNotice(found.source.path, found.head["sha256"], f"declares {_short(name)}", is_local=False)
-        elif own and name != asked and (alias := self._alias_in(own.values(), asked)):
+        name = self._specs.resolved(requested)
+        if own and (row := self._specs.find(name)) and (own_source := own.get(row.source.path)):
             yield _FileNotice(
-                alias.source.path, alias.head["sha256"], f"{_short(asked)} is {_short(name)}", is_local=False
+                own_source.source.path, own_source.head["sha256"], f"declares {_short(name)}", is_local=False
+            )
+        elif own and name != requested and (alias := self._alias_in(own.values(), requested)):
+            yield _FileNotice(
+                alias.source.path, alias.head["sha256"], f"{_short(requested)} is {_short(name)}", is_local=False
             )
         path = lock_path()
         if path.parent != local_folder() and (locked := (lock := Lock.read(path)).models.get(name)):
-            said = "; ".join(_moves(Lock(path, {name: locked}), Lock(path), name))
-            yield _FileNotice(str(path), lock.sha256, said, is_local=False)
+            message = "; ".join(_moves(Lock(path, {name: locked}), Lock(path), name))
+            yield _FileNotice(str(path), lock.sha256, message, is_local=False)
 
-    def _alias_in(self, sources: Iterable[IndexedSource], asked: str) -> IndexedSource | None:
-        return next((source for source in sources if asked in source.head["aliases"]), None)
+    def _alias_in(self, sources: Iterable[IndexedSource], alias: str) -> IndexedSource | None:
+        return next((source for source in sources if alias in source.head["aliases"]), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +177,8 @@ def announce_lock(lock: Lock, model: str | None) -> None:
     if (locked := lock.models.get(model or "")) is None:
         return
     own = _lock_of_the_user() if lock.path.parent == local_folder() else Lock(lock.path)
-    said = "; ".join(_moves(lock if own.path != lock.path else Lock(lock.path, {str(model): locked}), own, model))
-    _log([_FileNotice(str(lock.path), lock.sha256, said, is_local=own.path != lock.path)])
+    message = "; ".join(_moves(lock if own.path != lock.path else Lock(lock.path, {str(model): locked}), own, model))
+    _log([_FileNotice(str(lock.path), lock.sha256, message, is_local=own.path != lock.path)])
 
 
 def _log(parts: Sequence[_FileNotice]) -> None:
@@ -195,18 +197,18 @@ def _changes(reader: IndexReader, local: IndexedSource) -> list[str]:
     """Return what a registry.yaml in the working directory changes."""
     own = [source for source in reader.sources if source.source.role == "user" and source.id != local.id]
     ids = reader.declared(local.id)
-    own_ids = {name for each in own for name in reader.declared(each.id)}
+    own_ids = {name for source in own for name in reader.declared(source.id)}
     aliases: dict[str, str] = local.head["aliases"]
-    own_aliases = {alias: target for each in reversed(own) for alias, target in each.head["aliases"].items()}
+    own_aliases = {alias: target for source in reversed(own) for alias, target in source.head["aliases"].items()}
     hidden = [name for name in ids if name in own_ids]
     moved = {alias: target for alias, target in aliases.items() if own_aliases.get(alias, target) != target}
     hidden_aliases = [alias for alias in own_aliases if _full(alias) in ids and _full(alias) not in own_ids]
     disabled: list[str] = local.head["disabled"]
     taken_out = reader.taken_out(disabled)
     disabled_own = sorted(own_ids & taken_out)
-    others = [entry for entry in disabled if entry not in disabled_own]
+    other_entries = [entry for entry in disabled if entry not in disabled_own]
     touched = {*hidden, *moved, *hidden_aliases, *taken_out, *disabled}
-    bases = {name: base for each in own for name, base in reader.bases(each.id)}
+    bases = {name: base for source in own for name, base in reader.bases(source.id)}
     changed = [name for name in bases if name not in touched and _reaches(name, bases, own_aliases, touched, disabled)]
     added = [name for name in ids if name not in own_ids]
     added += [f"{alias} → {target}" for alias, target in aliases.items() if alias not in own_aliases]
@@ -216,7 +218,7 @@ def _changes(reader: IndexReader, local: IndexedSource) -> list[str]:
         ("changes your own", [f"{name} (by its base)" for name in changed]),
         ("changes your own alias", [f"{alias} ({own_aliases[alias]} → {target})" for alias, target in moved.items()]),
         ("disables your own", disabled_own),
-        ("disables", [_counted(reader, entry) for entry in others[: _NAMED + 1]] + others[_NAMED + 1 :]),
+        ("disables", [_counted(reader, entry) for entry in other_entries[: _NAMED + 1]] + other_entries[_NAMED + 1 :]),
     )
     return [f"{verb} {_few(names)}" for verb, names in kinds if names]
 
@@ -231,10 +233,10 @@ def _reaches(
 ) -> bool:
     """Return whether the chain of bases of a model contains a changed name."""
     wildcards = [entry for entry in disabled if entry.endswith("/*")]
-    seen: set[str] = set()
+    visited: set[str] = set()
     step: str | None = bases.get(name)
-    while step is not None and step not in seen:
-        seen.add(step)
+    while step is not None and step not in visited:
+        visited.add(step)
         short = step.removeprefix(f"{USER_NAMESPACE}/")
         if step in touched or short in touched or any(covers(entry, step) for entry in wildcards):
             return True
@@ -249,12 +251,12 @@ def _full(alias: str) -> str:
 # ---------------------------------------------------------------- a lock
 
 
-def _moves(lock: Lock, own: Lock, asked: str | None) -> Iterator[str]:
+def _moves(lock: Lock, own: Lock, requested: str | None) -> Iterator[str]:
     """Return what a lock in the working directory changes, starting with the requested model.
 
     Without it, a model is at the commit of the user's lock, or else at the revision of its declaration.
     """
-    names = sorted(dict.fromkeys((*lock.models, *own.models)), key=lambda name: name != asked)
+    names = sorted(dict.fromkeys((*lock.models, *own.models)), key=lambda name: name != requested)
     moved = [name for name in names if _revision(lock, own, name) != _revision(own, lock, name)]
     steps = [f"{name} ({_ref(_revision(own, lock, name))} → {_ref(_revision(lock, own, name))})" for name in moved]
     if steps:
@@ -265,14 +267,14 @@ def _moves(lock: Lock, own: Lock, asked: str | None) -> Iterator[str]:
         yield f"pins {_few(same)}"
 
 
-def _revision(lock: Lock, other: Lock, name: str) -> str:
+def _revision(lock: Lock, fallback: Lock, name: str) -> str:
     """Return the commit in a lock, or else the branch or tag of the declaration that either lock was made for."""
     locked = lock.models.get(name)
     if locked is not None and locked.revision is not None:
         return locked.revision
-    either: LockedModel = locked or other.models[name]
-    _, at, rest = either.source.partition("@")
-    return rest.partition("/")[0] if at else "main"
+    either: LockedModel = locked or fallback.models[name]
+    _, at, ref_path = either.source.partition("@")
+    return ref_path.partition("/")[0] if at else "main"
 
 
 def _ref(revision: str) -> str:
@@ -291,21 +293,21 @@ def _lock_of_the_user() -> Lock:
 # ---------------------------------------------------------------- words
 
 
-def _user_file(each: IndexedSource, local: str | None) -> UserFile:
-    where: Literal["working directory", "configuration directory"]
-    where = "working directory" if each.source.path == local else "configuration directory"
-    return UserFile(each.source.path, where, each.head["sha256"])
+def _user_file(source: IndexedSource, local: str | None) -> UserFile:
+    scope: Literal["working directory", "configuration directory"]
+    scope = "working directory" if source.source.path == local else "configuration directory"
+    return UserFile(source.source.path, scope, source.head["sha256"])
 
 
-def _where(path: Path) -> Literal["working directory", "configuration directory"]:
+def _scope_of(path: Path) -> Literal["working directory", "configuration directory"]:
     return "working directory" if path.parent == local_folder() else "configuration directory"
 
 
 def _few(names: Sequence[str]) -> str:
     """Join the first names, and count the others."""
-    rest = len(names) - _NAMED
-    shown = ", ".join(map(_short, names[:_NAMED]))
-    return f"{shown} and {rest:,} more" if rest > 0 else shown
+    omitted = len(names) - _NAMED
+    text = ", ".join(map(_short, names[:_NAMED]))
+    return f"{text} and {omitted:,} more" if omitted > 0 else text
 
 
 def _short(text: str, longest: int = _LONGEST_NAME) -> str:

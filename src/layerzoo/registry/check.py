@@ -57,14 +57,14 @@ def _owner(path: Path, environment: Environment, namespace: str | None) -> Insta
     if namespace == CORE_NAMESPACE:
         return core
     if namespace is not None:
-        known = [plugin for plugin in plugins if plugin.namespace == namespace]
+        candidates = [plugin for plugin in plugins if plugin.namespace == namespace]
         new = Installed(
             namespace=namespace, distribution=f"{namespace} (not installed)", version=None, module=namespace
         )
-        return next(iter(known), new)
-    for each in environment.installed:
-        if each.path is not None and os.path.realpath(each.path) == os.path.realpath(path):
-            return each
+        return next(iter(candidates), new)
+    for candidate in environment.installed:
+        if candidate.path is not None and os.path.realpath(candidate.path) == os.path.realpath(path):
+            return candidate
     return next(_in_development(path), None)
 
 
@@ -72,8 +72,8 @@ def _in_development(path: Path) -> Iterator[Installed]:
     """Yield the plugin whose project names the file's folder as its package."""
     for folder in path.parents:
         try:
-            written = read_small(folder / "pyproject.toml", _MAX_PROJECT_BYTES).decode()
-            project = tomllib.loads(written)["project"]
+            text = read_small(folder / "pyproject.toml", _MAX_PROJECT_BYTES).decode()
+            project = tomllib.loads(text)["project"]
             packages = project["entry-points"][GROUP]
             names = [name for name, package in packages.items() if package == path.parent.name]
             yield from (
@@ -87,11 +87,11 @@ def _in_development(path: Path) -> Iterator[Installed]:
 def _with_file(environment: Environment, path: Path, owner: Installed | None) -> Environment:
     """Return the environment with the file added, and without the user's other files unless the owner is the user."""
     if owner is None:
-        others = [file for file in environment.user_files if os.path.realpath(file) != os.path.realpath(path)]
-        return environment._replace(user_files=(str(path), *others))
-    here = owner._replace(folder=str(path.parent), file=path.name, state="ok", cause=None, fix=None)
+        other_files = [file for file in environment.user_files if os.path.realpath(file) != os.path.realpath(path)]
+        return environment._replace(user_files=(str(path), *other_files))
+    local_owner = owner._replace(folder=str(path.parent), file=path.name, state="ok", cause=None, fix=None)
     core, *plugins = environment.installed
     if owner.namespace == CORE_NAMESPACE:
-        return environment._replace(installed=(here, *plugins), user_files=())
-    others_ = [plugin for plugin in plugins if plugin.namespace != owner.namespace]
-    return environment._replace(installed=(core, *others_, here), user_files=())
+        return environment._replace(installed=(local_owner, *plugins), user_files=())
+    other_plugins = [plugin for plugin in plugins if plugin.namespace != owner.namespace]
+    return environment._replace(installed=(core, *other_plugins, local_owner), user_files=())

@@ -50,8 +50,8 @@ class Inheritance:
 
     def views(self) -> list[int]:
         """The views that hold them; made where a source is new. Raises: sqlite3.DatabaseError."""
-        found = [self._view(key, sources) for key, sources in self._reader.inheritance_scopes()]
-        return [view for view in found if view is not None]
+        views = [self._view(key, sources) for key, sources in self._reader.inheritance_scopes()]
+        return [view for view in views if view is not None]
 
     def unusable(self) -> list[Declaration]:
         """The models whose base cannot be used."""
@@ -60,18 +60,18 @@ class Inheritance:
     def _view(self, key: str, sources: Sequence[IndexedSource]) -> int | None:
         if not self._reader.has_based(sources):
             return None
-        known = self._reader.view(key)
-        return self._reader.keep_view(key, self._whole(sources)) if known is None else known
+        view = self._reader.view(key)
+        return self._reader.keep_view(key, self._with_bases(sources)) if view is None else view
 
-    def _whole(self, sources: Sequence[IndexedSource]) -> Iterator[IndexedModel]:
+    def _with_bases(self, sources: Sequence[IndexedSource]) -> Iterator[IndexedModel]:
         from layerzoo.registry.format.compiled import facets_of
         from layerzoo.registry.index.writer import IndexedModel
 
         based = self._reader.based(sources)
         wholes = self._specs().inherited([row for _, row in based])
-        for (number, _), plain in zip(based, wholes, strict=True):
-            if plain is not None:
-                yield IndexedModel.of(number, plain, facets_of(plain))
+        for (number, _), fields in zip(based, wholes, strict=True):
+            if fields is not None:
+                yield IndexedModel.of(number, fields, facets_of(fields))
 
 
 class Registry:
@@ -217,8 +217,8 @@ class Registry:
         check_limit(limit)
         rows = self._ask(filters, lambda selection: selection.rows(sort, limit))
         names = self._reader.aliases_by_target([row.spec["id"] for row in rows])
-        found = (self._specs.usable(row, names.get(row.spec["id"], ())) for row in rows)
-        return [spec for spec in found if spec is not None]
+        specs = (self._specs.usable(row, names.get(row.spec["id"], ())) for row in rows)
+        return [spec for spec in specs if spec is not None]
 
     def weights(self) -> dict[str, Weights]:
         """Return the weights of :meth:`models` by id, for models that have weights. Layers are not read."""
@@ -273,8 +273,8 @@ class Registry:
         """Count the models that do not declare the value of a filter, by one or two names, and fit all others."""
         if all(filters.get(name) is None for name in names):
             return 0
-        others: Any = {**filters, **dict.fromkeys(names)}
-        return self._ask(others, lambda selection: selection.count_undeclared(names[0]))
+        other_filters: Any = {**filters, **dict.fromkeys(names)}
+        return self._ask(other_filters, lambda selection: selection.count_undeclared(names[0]))
 
     def declared_at(self, id: str) -> str | None:
         """Return where a model is declared: FILE:LINE, or FILE if the line is unknown; None if it is in no file."""
@@ -352,11 +352,11 @@ class Registry:
 
     def problems(self) -> list[Diagnostic]:
         """Return all problems of the registry files, by file and line: invalid declarations and dangling references."""
-        places = {each.source.path: place for place, each in enumerate(self._reader.sources)}
+        places = {source.source.path: position for position, source in enumerate(self._reader.sources)}
         dangling = self._reader.dangling_references(lambda: self._references.dangling())
-        found = [*self._reader.diagnostics(), *dangling]
-        found.sort(key=lambda problem: (places.get(problem.path, 0), problem.line, problem.column))
-        return [*found, *self.environment.problems()]
+        problems = [*self._reader.diagnostics(), *dangling]
+        problems.sort(key=lambda problem: (places.get(problem.path, 0), problem.line, problem.column))
+        return [*problems, *self.environment.problems()]
 
     def is_current(self) -> bool:
         """Return whether nothing was installed, removed or edited since this registry was made."""
@@ -368,12 +368,12 @@ class Registry:
 
     def outcome(self, plugin: PluginManifest) -> ImportOutcome | None:
         """Return the outcome of the last import of this version of a plugin; None if it is unknown."""
-        kept = self._reader.outcome(_import_key(plugin))
-        if kept is None:
+        outcome = self._reader.outcome(_import_key(plugin))
+        if outcome is None:
             return None
         from layerzoo.registry.installed.health import ImportOutcome
 
-        return ImportOutcome(**kept)
+        return ImportOutcome(**outcome)
 
     def remember_for_environment(self, name: str, find: Callable[[], Any]) -> Any:
         """Return a stored result about the installed distributions.

@@ -23,20 +23,20 @@ def find_crashing(run: OpenRun, shard: int) -> None:
         f"{first:,}",
         f"{stop - 1:,}",
     )
-    found: dict[int, str] = {}
+    reasons: dict[int, str] = {}
     waiting = [(first, stop)]
     while waiting:
         start, end = waiting.pop()
         if (reason := _reason(run, start, end)) is None:
             continue
         if end - start == 1:
-            found[start] = reason
+            reasons[start] = reason
             continue
         middle = (start + end) // 2
         waiting += [(middle, end), (start, middle)]
-    if found:
+    if reasons:
         with run.storage.publish(crashed_name(shard)) as path:
-            path.write_text(json.dumps({**run.crashed(shard), **found}), encoding="utf-8")
+            path.write_text(json.dumps({**run.crashed(shard), **reasons}), encoding="utf-8")
 
 
 def _reason(run: OpenRun, start: int, end: int) -> str | None:

@@ -119,14 +119,14 @@ def check_inputs(
     """Compare inputs with those of a run. Raises: RunMismatchError."""
     names = named_inputs(inputs, modality)
     if names is not None and description.inputs is not None:
-        before = {"inputs": list(description.inputs), "column": description.column}
-        check_same_request(before, {"inputs": names, "column": column}, storage.label)
+        request = {"inputs": list(description.inputs), "column": description.column}
+        check_same_request(request, {"inputs": names, "column": column}, storage.label)
         return
     with tempfile.TemporaryDirectory(prefix="layerzoo-inputs-") as folder:
         path = Path(folder, MANIFEST)
-        found = write_manifest(path, inputs, modality, column=column, ids=ids)
+        listed = write_manifest(path, inputs, modality, column=column, ids=ids)
         if _sha256(path) != description.manifest_sha256:
-            counts = (f"{description.rows:,} samples", f"{found.rows:,} samples, of which some differ")
+            counts = (f"{description.rows:,} samples", f"{listed.rows:,} samples, of which some differ")
             check_same_request({"inputs": counts[0]}, {"inputs": counts[1]}, storage.label)
 
 
@@ -263,9 +263,9 @@ def _timed(extraction: PreparedExtraction, manifest: Manifest, *, is_complete: b
 
 def _spread(total: int, count: int) -> list[int]:
     """Return the numbers of rows at four places of a manifest."""
-    each = -(-count // 4)
+    rows_per_place = -(-count // 4)
     starts = [0, total // 4, total // 2, 3 * total // 4]
-    return sorted({number for start in starts for number in range(start, min(total, start + each))})[:count]
+    return sorted({number for start in starts for number in range(start, min(total, start + rows_per_place))})[:count]
 
 
 def _items(manifest: Manifest, rows: Sequence[int]) -> Iterator[Item]:

@@ -68,19 +68,19 @@ class RunDescription:
 
     def write(self, path: Path) -> None:
         """Write it as JSON. Raises: OSError."""
-        plain = {"format": _FORMAT, "fingerprint": self.fingerprint, "shards": self.shards, **asdict(self)}
-        path.write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        fields = {"format": _FORMAT, "fingerprint": self.fingerprint, "shards": self.shards, **asdict(self)}
+        path.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> RunDescription:
         """Read it. Raises: InputError for a file that is damaged, or that a later version wrote."""
         try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
-            if plain.pop("format") != _FORMAT:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            if fields.pop("format") != _FORMAT:
                 raise InputError(f"{path} was written by a later version of layerzoo")
-            fingerprint, _ = plain.pop("fingerprint"), plain.pop("shards")
-            columns = PartColumns(**plain.pop("columns"))
-            description = cls(**plain, columns=columns)
+            fingerprint, _ = fields.pop("fingerprint"), fields.pop("shards")
+            columns = PartColumns(**fields.pop("columns"))
+            description = cls(**fields, columns=columns)
             is_whole = description.fingerprint == fingerprint and description.shard_size > 0
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(f"{path} does not describe a run: {type(error).__name__}: {error}") from error
@@ -90,26 +90,29 @@ class RunDescription:
 
     def accepting(self, versions: Mapping[str, str]) -> RunDescription:
         """Return the description of the run that may also be continued with some versions."""
-        known = [self.versions, *self.accepted_versions]
-        return self if versions in known else replace(self, accepted_versions=[*self.accepted_versions, dict(versions)])
+        accepted = [self.versions, *self.accepted_versions]
+        return (
+            self if versions in accepted else replace(self, accepted_versions=[*self.accepted_versions, dict(versions)])
+        )
 
 
 def request_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that decide which features a sample has, as JSON reads them."""
-    kept = {name: value for name, value in provenance.items() if name not in _RECORDED}
+    request = {name: value for name, value in provenance.items() if name not in _RECORDED}
     if isinstance(weights := provenance.get("weights"), Mapping):
         names = ("sha256",) if weights.get("sha256") else ("source", "revision")
-        kept["weights"] = {name: weights.get(name) for name in (*names, "keys", "changed")}
-    plain: dict[str, Any] = json.loads(json.dumps(kept))
-    return plain
+        request["weights"] = {name: weights.get(name) for name in (*names, "keys", "changed")}
+    data: dict[str, Any] = json.loads(json.dumps(request))
+    return data
 
 
-def check_same_request(before: Mapping[str, Any], now: Mapping[str, Any], folder: str) -> None:
+def check_same_request(stored: Mapping[str, Any], requested: Mapping[str, Any], folder: str) -> None:
     """Compare the request of a run with another one. Raises: RunMismatchError that shows both."""
-    differences = dict(_differences(before, now))
+    differences = dict(_differences(stored, requested))
     if differences:
         lines = [
-            f"{name}: {_short(was)} in the run, {_short(asked)} requested" for name, (was, asked) in differences.items()
+            f"{name}: {_short(stored_value)} in the run, {_short(requested_value)} requested"
+            for name, (stored_value, requested_value) in differences.items()
         ]
         raise RunMismatchError(
             f"{folder} holds a run of another request:\n" + "\n".join(f"  {line}" for line in lines) + "\n"
@@ -123,7 +126,7 @@ def check_versions(description: RunDescription, versions: Mapping[str, str], fol
     if versions in [description.versions, *description.accepted_versions]:
         return
     differences = dict(_differences(description.versions, versions))
-    changed = ", ".join(f"{name} {was or 'absent'} → {now or 'absent'}" for name, (was, now) in differences.items())
+    changed = ", ".join(f"{name} {old or 'absent'} → {new or 'absent'}" for name, (old, new) in differences.items())
     raise RunMismatchError(
         f"{folder} holds a run that began with other versions of libraries: {changed}\n"
         "Next: --accept-versions continues, and records the versions of every part",
@@ -131,15 +134,15 @@ def check_versions(description: RunDescription, versions: Mapping[str, str], fol
     )
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Any:
-    for name in dict.fromkeys([*before, *now]):
-        was, asked = before.get(name), now.get(name)
-        if was == asked:
+def _differences(stored: Mapping[str, Any], requested: Mapping[str, Any], prefix: str = "") -> Any:
+    for name in dict.fromkeys([*stored, *requested]):
+        stored_value, requested_value = stored.get(name), requested.get(name)
+        if stored_value == requested_value:
             continue
-        if isinstance(was, Mapping) and isinstance(asked, Mapping):
-            yield from _differences(was, asked, f"{prefix}{name}.")
+        if isinstance(stored_value, Mapping) and isinstance(requested_value, Mapping):
+            yield from _differences(stored_value, requested_value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", (was, asked)
+            yield f"{prefix}{name}", (stored_value, requested_value)
 
 
 def _short(value: Any) -> str:

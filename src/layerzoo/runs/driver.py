@@ -64,8 +64,8 @@ class Crew:
                     if not is_joined:
                         is_joined = True
                         self.call.joined()
-                        for other in range(1, self.workers):
-                            self._start(other, None)
+                        for worker in range(1, self.workers):
+                            self._start(worker, None)
                 else:
                     crashes = 0
                     self.call.report(event["samples"], event["failed"])

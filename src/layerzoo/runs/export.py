@@ -192,8 +192,8 @@ def _to_lance(files: RunStorage, description: RunDescription, folder: Path) -> i
 
 def _good_rows(files: RunStorage, shard: int) -> int:
     """Return the number of rows of a part that have features."""
-    with files.fetched(part_name(shard)) as path, ParquetFeatures(path) as stored:
-        return len(stored)
+    with files.fetched(part_name(shard)) as path, ParquetFeatures(path) as features:
+        return len(features)
 
 
 def _file_name(layer: str) -> str:
@@ -204,9 +204,13 @@ def _file_name(layer: str) -> str:
 def _check_distinct(names: Mapping[str, str]) -> None:
     """Raises: UsageError where two layers get one name."""
     for layer, name in names.items():
-        others = [other for other, given in names.items() if given == name and other != layer]
-        if others:
-            raise UsageError(f"layers {layer} and {others[0]} would both be called {name}: export hf, or run one layer")
+        conflicts = [
+            other_layer for other_layer, other_name in names.items() if other_name == name and other_layer != layer
+        ]
+        if conflicts:
+            raise UsageError(
+                f"layers {layer} and {conflicts[0]} would both be called {name}: export hf, or run one layer"
+            )
 
 
 _WRITERS: Mapping[str, Callable[[RunStorage, RunDescription, Path], int]] = {

@@ -23,5 +23,5 @@ def failures(folder: str | os.PathLike[str]) -> Iterator[FailedRow]:
     description = description_of(files)
     for shard in files.parts():
         if shard < description.shards and own_facts(files, description, shard).failed:
-            with files.fetched(part_name(shard)) as path, ParquetFeatures(path) as stored:
-                yield from (FailedRow(*failed) for failed in stored.rows()[1])
+            with files.fetched(part_name(shard)) as path, ParquetFeatures(path) as features:
+                yield from (FailedRow(*failed) for failed in features.rows()[1])

@@ -106,8 +106,8 @@ class Leases:
         is_locked = lock(descriptor)
         text = os.pread(descriptor, 4096, 0).decode("utf-8", "replace")
         try:
-            before = json.loads(text)
-            owner, crashes = str(before["machine"]), int(before[_CRASHES])
+            fields = json.loads(text)
+            owner, crashes = str(fields["machine"]), int(fields[_CRASHES])
         except (ValueError, KeyError, TypeError):
             owner, crashes = "", -1  # a new file, or one that was never written
         if is_locked is False:
@@ -131,8 +131,8 @@ class Leases:
         try:
             if lock(descriptor) is not False:
                 return None
-            before = json.loads(os.pread(descriptor, 4096, 0))
-            return WorkerProgress(int(before["samples"]), float(before["seconds"]))
+            fields = json.loads(os.pread(descriptor, 4096, 0))
+            return WorkerProgress(int(fields["samples"]), float(fields["seconds"]))
         except (OSError, ValueError, KeyError, TypeError):  # it was just taken, or by another version of layerzoo
             return WorkerProgress(0, 0.0)
         finally:

@@ -23,10 +23,10 @@ def load(folder: str | os.PathLike[str]) -> Features:
         folder: of the run, or its URL, whose parts are copied to this machine, one after the other.
     Raises: as :meth:`Features.load`.
     """
-    named = os.fspath(folder)
-    if not is_url(named):
-        return Features.load(named)
-    files = storage(named)
+    path = os.fspath(folder)
+    if not is_url(path):
+        return Features.load(path)
+    files = storage(path)
     description = description_of(files)
     check_finished(files, description)
     return Features.join(parts_of(files, description))

@@ -84,7 +84,7 @@ def write_manifest(
         ids: as for :func:`layerzoo.extract`.
     Raises: InputError for inputs that are unusable as a whole, or that cannot be read again; OSError.
     """
-    found = FoundInputs()
+    counts = FoundInputs()
     waiting: list[ManifestRow] = []
     waiting_bytes = 0
     with pq.ParquetWriter(
@@ -96,16 +96,16 @@ def write_manifest(
         write_statistics=False,
         write_page_checksum=True,
     ) as writer:
-        for row in _rows(inputs, modality, found, column=column, ids=ids):
+        for row in _rows(inputs, modality, counts, column=column, ids=ids):
             waiting.append(row)
             waiting_bytes += len(row.data or b"")
-            found.rows += 1
+            counts.rows += 1
             if len(waiting) == _ROWS_OF_A_GROUP or waiting_bytes >= _BYTES_OF_A_GROUP:
                 writer.write_table(_table(waiting))
                 waiting, waiting_bytes = [], 0
         if waiting:
             writer.write_table(_table(waiting))
-    return found
+    return counts
 
 
 def _table(rows: Sequence[ManifestRow]) -> pa.Table:
@@ -119,7 +119,7 @@ def _column(values: Sequence[Any], type: Any) -> Any:
 
 
 def _rows(
-    inputs: Any, modality: Modality, found: FoundInputs, *, column: str | None, ids: str | Iterable[str] | None
+    inputs: Any, modality: Modality, counts: FoundInputs, *, column: str | None, ids: str | Iterable[str] | None
 ) -> Iterator[ManifestRow]:
     names = inputs if isinstance(inputs, list | tuple) else [inputs]
     urls = [os.fspath(name) for name in names if _is_url_input(name, modality, inputs)]
@@ -127,15 +127,15 @@ def _rows(
         with Workers() as decoder:
             items = samples(inputs, modality, column=column, ids=ids, decoder=decoder)
             yield from map(_row, items)
-            found.passed_over += len(items.passed_over)
+            counts.passed_over += len(items.passed_over)
         return
     if ids is not None:
         raise InputError("ids= is for inputs in memory. The samples of a URL have their URLs as ids")
     for name in names:
         if not _is_url_input(name, modality, inputs):
-            yield from _rows([name], modality, found, column=column, ids=None)
+            yield from _rows([name], modality, counts, column=column, ids=None)
         elif modality == "text":
-            yield from _texts_of_url(_url(name), column, found)
+            yield from _texts_of_url(_url(name), column, counts)
         else:
             yield from map(_url_row, listing(_url(name)))
 
@@ -149,20 +149,20 @@ def _is_url_input(name: Any, modality: Modality, inputs: Any) -> bool:
 
 def _url(name: str | os.PathLike[str]) -> str:
     """Return a URL, with the two slashes that pathlib reduces to one."""
-    named = os.fspath(name)
-    scheme, separator, rest = named.partition(":/")
-    if scheme == "file" and not rest.startswith("/"):
-        rest = f"//{rest}"
-    return f"{scheme}://{rest.removeprefix('/')}" if separator else named
+    text = os.fspath(name)
+    scheme, separator, path = text.partition(":/")
+    if scheme == "file" and not path.startswith("/"):
+        path = f"//{path}"
+    return f"{scheme}://{path.removeprefix('/')}" if separator else text
 
 
-def _texts_of_url(url: str, column: str | None, found: FoundInputs) -> Iterator[ManifestRow]:
+def _texts_of_url(url: str, column: str | None, counts: FoundInputs) -> Iterator[ManifestRow]:
     """Yield the texts of the files at a URL. The files are copied to this machine, one after the other."""
     for remote in listing(url):
         with tempfile.TemporaryDirectory(prefix="layerzoo-input-") as folder:
             copy = Path(folder, Path(remote.url).name)
             fetch_file(remote.url, copy)
-            for row in _rows(str(copy), "text", found, column=column, ids=None):
+            for row in _rows(str(copy), "text", counts, column=column, ids=None):
                 yield row._replace(id=row.id.replace(shown(copy), remote.url, 1))
 
 
@@ -305,5 +305,5 @@ def changed_since(row: ManifestRow) -> str | None:
         return f"{why(error)}; the file was there when the run began"
     if (state.st_size, state.st_mtime_ns) == (row.size, row.mtime_ns):
         return None
-    how = f"{row.size:,} bytes, now {state.st_size:,}" if state.st_size != row.size else "another time of change"
-    return f"changed since the run began ({how}). Next: --retry-failed takes the file as it is now"
+    change = f"{row.size:,} bytes, now {state.st_size:,}" if state.st_size != row.size else "another time of change"
+    return f"changed since the run began ({change}). Next: --retry-failed takes the file as it is now"

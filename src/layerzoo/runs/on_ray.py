@@ -83,7 +83,7 @@ def on_one_gpu(arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
     """
     device = arguments["load"].get("device", "cpu")
     devices = device if isinstance(device, list) else [device]
-    if not any(str(each).startswith("cuda") for each in devices):
+    if not any(str(device).startswith("cuda") for device in devices):
         return arguments, 0
     return {**arguments, "load": {**arguments["load"], "device": "cuda"}}, 1
 
@@ -127,14 +127,14 @@ def _compute(
 def _quiet(ray: Any) -> Iterator[None]:
     """Switch off the progress reports of Ray Data: the run has its own."""
     context, log = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
-    before = context.enable_progress_bars, log.level
+    settings = context.enable_progress_bars, log.level
     context.enable_progress_bars = False
     log.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        context.enable_progress_bars = before[0]
-        log.setLevel(before[1])
+        context.enable_progress_bars = settings[0]
+        log.setLevel(settings[1])
 
 
 def _waiting(call: RunCall) -> tuple[list[int], dict[int, int]]:

@@ -20,10 +20,10 @@ def arguments_of(model: str, options: Mapping[str, Any]) -> dict[str, Any]:
         model: the id of the model.
         options: arguments of :func:`layerzoo.load` and :func:`layerzoo.extract` by name.
     """
-    given = {name: _plain(value) for name, value in options.items() if value is not None}
-    if "weights" in given and os.path.exists(given["weights"]):  # noqa: PTH110
-        given["weights"] = os.path.abspath(given["weights"])  # noqa: PTH100
-    of_load, of_extract = divided(given)
+    arguments = {name: _json_value(value) for name, value in options.items() if value is not None}
+    if "weights" in arguments and os.path.exists(arguments["weights"]):  # noqa: PTH110
+        arguments["weights"] = os.path.abspath(arguments["weights"])  # noqa: PTH100
+    of_load, of_extract = divided(arguments)
     return {"model": model, "load": of_load, "extract": of_extract}
 
 
@@ -64,11 +64,11 @@ def _gpus() -> list[str]:
     return gpus()
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
+        return {str(name): _json_value(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_json_value(item) for item in value]
     return value if isinstance(value, str | int | float | bool) else str(value)

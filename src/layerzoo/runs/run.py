@@ -172,17 +172,17 @@ def run(
         turn.enter_context(creation_lock(files.lease_folder))
         request = _requested(files, model, inputs, options, column=column, ids=ids)
         creation = None
-        if request.found is not None:
+        if request.listed is not None:
             names = named_inputs(inputs, request.modality)
             creation = Creation(
-                names, request.arguments, request.found.passed_over, shard_size, workers or 1, column=column,
+                names, request.arguments, request.listed.passed_over, shard_size, workers or 1, column=column,
                 files=None if names is None else count_listed_files(names, request.modality),
             )  # fmt: skip
         else:
             _tell_added_files(files, request.modality)
-        before = status(files.label)
-        _check_parts(files, before.damaged, share)
-        total = request.rows - before.done
+        initial_status = status(files.label)
+        _check_parts(files, initial_status.damaged, share)
+        total = request.rows - initial_status.done
         meter = stack.enter_context(metered(progress, unit="samples", label=request.label, total=total))
         call = RunCall(
             files, request.arguments, creation, share, shard_size, retry_failed, accept_versions,
@@ -199,9 +199,9 @@ def run(
             opened = call.opened(extraction)
             turn.close()
             work(opened, extraction, share=call.share, retry_failed=retry_failed, report=call.report)
-    now = status(files.label)
-    _check_parts(files, now.damaged, share)
-    return RunResult(files.label, now.done, now.failed, now.left)
+    final_status = status(files.label)
+    _check_parts(files, final_status.damaged, share)
+    return RunResult(files.label, final_status.done, final_status.failed, final_status.left)
 
 
 def _tell_added_files(files: RunStorage, modality: Modality) -> None:
@@ -243,7 +243,7 @@ class _Requested:
     """For another process; None where they hold objects of this one."""
     rows: int
     """The number of samples."""
-    found: FoundInputs | None
+    listed: FoundInputs | None
     """The inputs that were listed for a new run; None for a run that exists."""
     prepared: Callable[[], PreparedExtraction]
     """Loads the model."""
@@ -277,8 +277,8 @@ def _requested(
         return _Requested(label, modality, arguments, description.rows, None, prepare)
     if inputs is None:
         raise UsageError(f"there is no run in {files.label} to continue: give inputs, too")
-    found = write_inputs(files, inputs, modality, column=column, ids=ids)
-    return _Requested(label, modality, arguments, found.rows, found, prepare)
+    listed = write_inputs(files, inputs, modality, column=column, ids=ids)
+    return _Requested(label, modality, arguments, listed.rows, listed, prepare)
 
 
 def _continued(
@@ -286,9 +286,9 @@ def _continued(
 ) -> _Requested:
     """Return the request of the run in a folder. Raises: UsageError where there is none that can be repeated."""
     parameters = signature(run).parameters
-    if given := [name for name, value in options.items() if value != parameters[name].default]:
+    if changed := [name for name, value in options.items() if value != parameters[name].default]:
         raise UsageError(
-            f"{'=, '.join(given)}=: give a model and inputs, too. Without them, a run is continued as it began"
+            f"{'=, '.join(changed)}=: give a model and inputs, too. Without them, a run is continued as it began"
         )
     if description is None:
         raise UsageError(f"there is no run in {files.label} to continue: give a model and inputs")

@@ -67,20 +67,22 @@ class OpenRun:
 
         Files are taken as they are now.
         """
-        before = facts_of(self.storage, shard)
+        facts = facts_of(self.storage, shard)
         with self.storage.fetched(part_name(shard)) as path:
             features, numbers, failed = read_part(path)
-        again = {failure.row for failure in failed}
+        retried_rows = {failure.row for failure in failed}
         first, stop = self.description.rows_of(shard)
-        batches = list(_batches(extraction, self.manifest.rows(first, stop), {}, retried=again))
+        batches = list(_batches(extraction, self.manifest.rows(first, stop), {}, retried=retried_rows))
         added = [number for batch in batches for number in batch.rows]
         still = [failure for batch in batches for failure in batch.failed]
-        lost = again - {*added, *(failure.row for failure in still)}
+        lost = retried_rows - {*added, *(failure.row for failure in still)}
         still += [failure for failure in failed if failure.row in lost]
-        kept = [at for at, number in enumerate(numbers) if number not in again - lost]  # not windows of a failed sample
-        all_numbers = [*(numbers[at] for at in kept), *added]
+        positions = [
+            at for at, number in enumerate(numbers) if number not in retried_rows - lost
+        ]  # not windows of a failed sample
+        all_numbers = [*(numbers[at] for at in positions), *added]
         order = sorted(range(len(all_numbers)), key=all_numbers.__getitem__)
-        parts = [part for part in (features[kept], *(batch.features for batch in batches)) if len(part)]
+        parts = [part for part in (features[positions], *(batch.features for batch in batches)) if len(part)]
         merged = _without_errors(Features.join(parts))[order] if parts else Features((), {})
         counts = Counter({name: count for name, count in features.report.items() if name != "empty"})
         for batch in batches:  # an empty sample is a failed one, and is counted again
@@ -90,12 +92,12 @@ class OpenRun:
             writer = PartWriter(path, self.description.columns)
             try:
                 writer.write(merged, [all_numbers[at] for at in order], still)
-                report(len(again), len(still))
+                report(len(retried_rows), len(still))
                 return writer.finish(
                     self._provenance(extraction),
                     run=self.description.fingerprint,
                     shard=shard,
-                    tries=before.tries + 1,
+                    tries=facts.tries + 1,
                 )
             finally:
                 writer.close()
@@ -110,8 +112,8 @@ class OpenRun:
 
     def _provenance(self, extraction: PreparedExtraction) -> Mapping[str, Any]:
         """Return the provenance of a part: that of the run, with the versions and the device of this process."""
-        now = extraction.provenance
-        return {**self.description.provenance, "versions": now["versions"], "device": now["device"]}
+        provenance = extraction.provenance
+        return {**self.description.provenance, "versions": provenance["versions"], "device": provenance["device"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +163,10 @@ def _batches(
         failed = [FailedRow(int(error.id), rows[int(error.id)].id, error.reason) for error in piece.errors]
         changed = {} if is_retry else _changed(numbers, rows)
         if changed:
-            kept = [at for at, number in enumerate(numbers) if number not in changed]
+            positions = [at for at, number in enumerate(numbers) if number not in changed]
             failed += [FailedRow(number, rows[number].id, reason) for number, reason in changed.items()]
-            piece, numbers = replace(piece[kept], report=piece.report), [numbers[at] for at in kept]
-        yield _FinishedRows(_named(piece, rows.ids(numbers)), numbers, failed)
+            piece, numbers = replace(piece[positions], report=piece.report), [numbers[at] for at in positions]
+        yield _FinishedRows(_with_ids(piece, rows.ids(numbers)), numbers, failed)
 
 
 def _changed(numbers: Collection[int], rows: ManifestRows) -> dict[int, str]:
@@ -173,7 +175,7 @@ def _changed(numbers: Collection[int], rows: ManifestRows) -> dict[int, str]:
     return {number: reason for number in files if (reason := changed_since(rows[number])) is not None}
 
 
-def _named(features: Features, ids: tuple[str, ...]) -> Features:
+def _with_ids(features: Features, ids: tuple[str, ...]) -> Features:
     return replace(features, ids=ids, errors=(), passed_over=(), provenance={})
 
 

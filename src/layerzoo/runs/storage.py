@@ -70,8 +70,8 @@ def facts_of(files: RunStorage, shard: int) -> PartFacts:
 
 def storage(folder: str | os.PathLike[str]) -> RunStorage:
     """Return the storage of a run's folder. folder: a path, or a URL of a file system that fsspec knows."""
-    named = os.fspath(folder)
-    return ObjectStorage(named) if is_url(named) else LocalStorage(Path(named).absolute())
+    path = os.fspath(folder)
+    return ObjectStorage(path) if is_url(path) else LocalStorage(Path(path).absolute())
 
 
 class LocalStorage:

@@ -64,8 +64,8 @@ def _damage(run: OpenRun, shard: int, path: Path) -> str | None:
         if reason is not None:
             return reason
         formats.verify(path)
-        with ParquetFeatures(path) as stored:
-            numbers, failed = stored.rows()
+        with ParquetFeatures(path) as features:
+            numbers, failed = features.rows()
     except InputError as error:
         return str(error.__cause__ or error)
     rows = {*numbers, *(row for row, _, _ in failed)}

@@ -61,19 +61,19 @@ def work(
         report(done, failed)
 
     present = set(run.storage.parts())
-    tried = failed_parts(run.storage, [shard for shard in shards if shard in present]) if retry_failed else {}
-    waiting = [shard for shard in shards if shard not in present or shard in tried]
+    retried = failed_parts(run.storage, [shard for shard in shards if shard in present]) if retry_failed else {}
+    waiting = [shard for shard in shards if shard not in present or shard in retried]
     while waiting:
-        others = []
+        busy = []
         for shard in waiting:
             with leases.taken(shard) as lease:
                 if lease is None:
-                    others.append(shard)
+                    busy.append(shard)
                 else:
-                    work_on(run, extraction, lease, tried.get(shard), reported)
-        if len(others) == len(waiting):
+                    work_on(run, extraction, lease, retried.get(shard), reported)
+        if len(busy) == len(waiting):
             sleep(_WAIT_S)
-        waiting = [shard for shard in others if shard in tried or not run.storage.exists(part_name(shard))]
+        waiting = [shard for shard in busy if shard in retried or not run.storage.exists(part_name(shard))]
 
 
 def work_on(run: OpenRun, extraction: PreparedExtraction, lease: Lease, tries: int | None, report: Report) -> None:

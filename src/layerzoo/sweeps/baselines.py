@@ -35,7 +35,7 @@ def samples_as_features(data: LabelledData, small: Sequence[Preview]) -> tuple[s
 
 
 def random_weights(
-    data: LabelledData, candidate: Candidate, seed: int, network: Mapping[str, Any], how: Mapping[str, Any]
+    data: LabelledData, candidate: Candidate, seed: int, network: Mapping[str, Any], arguments: Mapping[str, Any]
 ) -> Vectors | None:
     """Return the features of a layer with random weights; None where the network cannot be initialised so.
 
@@ -44,7 +44,7 @@ def random_weights(
         candidate: one layer.
         seed: of the weights.
         network: device and precision.
-        how: arguments of :func:`layerzoo.extract`.
+        arguments: those of :func:`layerzoo.extract`.
     """
     try:
         backbone, _ = load_several(
@@ -54,7 +54,7 @@ def random_weights(
             weights=f"random:{seed}",
             **network,
         )
-        collected = collect(backbone, data.samples, {**how, "progress": None})
+        collected = collect(backbone, data.samples, {**arguments, "progress": None})
     except LayerzooError as error:
         logging.getLogger("layerzoo").warning("no baseline with random weights: %s", error)
         return None

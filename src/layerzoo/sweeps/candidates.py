@@ -63,7 +63,7 @@ def layers_by_model(specs: Sequence[ModelSpec], layers: Sequence[str]) -> list[l
     if len(specs) == 1 or not layers:
         return [list(layers) for _ in specs]
     failures: dict[str, LayerError | UnknownLayerError] = {}
-    chosen = []
+    selectors_by_model = []
     for spec in specs:
         fitting = []
         for selector in layers:
@@ -75,11 +75,11 @@ def layers_by_model(specs: Sequence[ModelSpec], layers: Sequence[str]) -> list[l
                 failures[selector] = error
         if not fitting:
             raise next(iter(failures.values()))
-        chosen.append(fitting)
-    selected = {selector for selectors in chosen for selector in selectors}
+        selectors_by_model.append(fitting)
+    selected = {selector for selectors in selectors_by_model for selector in selectors}
     if (unknown := next((selector for selector in layers if selector not in selected), None)) is not None:
         raise failures[unknown]
-    return chosen
+    return selectors_by_model
 
 
 def load_candidates(
@@ -95,11 +95,11 @@ def load_candidates(
         network: its device and precision.
     Raises: the errors of :func:`layerzoo.load`.
     """
-    chosen = list(layers) or usual_layers(spec)
-    if FINE in chosen:
-        chosen = [*usual_layers(spec), *chosen]
+    selectors = list(layers) or usual_layers(spec)
+    if FINE in selectors:
+        selectors = [*usual_layers(spec), *selectors]
     default = select_all(spec.layers, [spec.default.layer], model=spec.id)[0].name
-    return LoadedCandidates(*load_several(model, chosen, pools, **network), default)
+    return LoadedCandidates(*load_several(model, selectors, pools, **network), default)
 
 
 def candidates_of(
@@ -118,7 +118,7 @@ def candidates_of(
     milliseconds = milliseconds_per_sample(backbone, [sources[row] for row in rows[:_TIMED]])
     sizes = bytes_to_load(backbone)
     is_whole = len(rows) == len(sources)
-    found = []
+    candidates = []
     for layer in backbone.layers:
         name, pool = loaded.meanings[layer.name]
         matrix = collected.by_layer[layer.name]
@@ -130,15 +130,17 @@ def candidates_of(
             "milliseconds": milliseconds.get(layer.name),
             "bytes": sizes[layer.name],
         }
-        found.append(Candidate(backbone.spec.id, name, pool, (name,), vectors, facts, name == loaded.default))
-    return found + (_combined(found) if combine else [])
+        candidates.append(Candidate(backbone.spec.id, name, pool, (name,), vectors, facts, name == loaded.default))
+    return candidates + (_combined(candidates) if combine else [])
 
 
 def _combined(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return the mean over the blocks, and the principal components of all blocks, for each pooling."""
     combined = []
     for pool in dict.fromkeys(candidate.pool for candidate in candidates):
-        blocks = [each for each in candidates if each.pool == pool and _REPEATED.fullmatch(each.layer)]
+        blocks = [
+            candidate for candidate in candidates if candidate.pool == pool and _REPEATED.fullmatch(candidate.layer)
+        ]
         if len(blocks) < 2:
             continue
         names = tuple(name for block in blocks for name in block.layers)

@@ -55,14 +55,14 @@ def measure_clusters(
             raise InputError(f"{features.shape[0]} samples cannot form {count} clusters. Next: fewer clusters")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct samples than clusters
-            found = [KMeans(count, n_init=3, random_state=seed + run).fit_predict(features) for run in range(runs)]
-        scores = np.array([_silhouette(features, labels, seed) for labels in found])
+            labellings = [KMeans(count, n_init=3, random_state=seed + run).fit_predict(features) for run in range(runs)]
+        scores = np.array([_silhouette(features, labels, seed) for labels in labellings])
         agreement = {"clusters": float(count)}
         if len(targets.values):
-            both = [(targets.values, labels) for labels in found]
-            agreement["ari"] = float(np.mean([adjusted_rand_score(*pair) for pair in both]))
-            agreement["nmi"] = float(np.mean([normalized_mutual_info_score(*pair) for pair in both]))
-        measured = Measured(scores, scores, [found[int(scores.argmax())]], float(count))
+            pairs = [(targets.values, labels) for labels in labellings]
+            agreement["ari"] = float(np.mean([adjusted_rand_score(*pair) for pair in pairs]))
+            agreement["nmi"] = float(np.mean([normalized_mutual_info_score(*pair) for pair in pairs]))
+        measured = Measured(scores, scores, [labellings[int(scores.argmax())]], float(count))
         results.append(Clustering(measured, agreement))
     return results
 

@@ -34,13 +34,13 @@ class Collected:
     provenance: Mapping[str, Any]
 
 
-def collect(backbone: Backbone, samples: Sequence[Sample], how: Mapping[str, Any]) -> Collected:
+def collect(backbone: Backbone, samples: Sequence[Sample], arguments: Mapping[str, Any]) -> Collected:
     """Extract the features of all layers of a backbone, pooled on the way.
 
     Args:
         backbone: reads the layers.
         samples: the inputs.
-        how: further arguments of :func:`layerzoo.extract`.
+        arguments: further arguments of :func:`layerzoo.extract`.
     Raises: the errors of :func:`layerzoo.extract`; UsageError for features that are no vectors.
     """
     matrices: dict[str, NDArray[np.float32]] = {}
@@ -51,7 +51,7 @@ def collect(backbone: Backbone, samples: Sequence[Sample], how: Mapping[str, Any
         backbone,
         [sample.source for sample in samples],
         ids=[str(number) for number in range(len(samples))],
-        **how,
+        **arguments,
     )
     for piece in _with_ids_in_errors(pieces, samples):
         provenance = provenance or piece.provenance

@@ -32,7 +32,7 @@ def row_of(candidate: Candidate, measured: Measured, guess: Mapping[str, float])
         guess: its estimates.
     """
     matrix = candidate.source.matrices[0]
-    width = sum(each.shape[1] for each in candidate.source.matrices)
+    width = sum(matrix.shape[1] for matrix in candidate.source.matrices)
     constant = 0 if candidate.source.reduce else int((np.ptp(matrix, axis=0) == 0).sum())
     notes = (f"{constant} of {width} features are constant",) if constant else ()
     return SweepRow(
@@ -60,9 +60,9 @@ def cheapest(candidates: Sequence[Candidate], measured: Sequence[Measured], leas
         least: the lowest score.
     Returns: its number.
     """
-    good = [number for number, each in enumerate(measured) if each.mean >= least]
+    eligible = [number for number, result in enumerate(measured) if result.mean >= least]
     return min(
-        good,
+        eligible,
         key=lambda number: (
             math.inf if (flops := candidates[number].facts.get("flops")) is None else flops,
             len(candidates[number].layers),
@@ -71,14 +71,14 @@ def cheapest(candidates: Sequence[Candidate], measured: Sequence[Measured], leas
     )
 
 
-def selection_counts(candidates: Sequence[Candidate], chosen: Sequence[int]) -> dict[str, int]:
+def selection_counts(candidates: Sequence[Candidate], numbers: Sequence[int]) -> dict[str, int]:
     """Return in how many folds each candidate was selected, by its name.
 
     Args:
         candidates: all of them.
-        chosen: the number of the selected one in each fold.
+        numbers: the number of the selected candidate in each fold.
     """
-    names = [f"{candidates[number].model} {candidates[number].layer} {candidates[number].pool}" for number in chosen]
+    names = [f"{candidates[number].model} {candidates[number].layer} {candidates[number].pool}" for number in numbers]
     return dict(Counter(names).most_common())
 
 
@@ -88,12 +88,12 @@ def rank_correlation(rows: Sequence[SweepRow]) -> dict[str, float]:
     Args:
         rows: the candidates.
     """
-    found = {}
+    correlations = {}
     for name in ("logme", "h_score", "nearest_centroid"):
         pairs = [(row.estimates[name], row.score) for row in rows if name in row.estimates]
         if len(pairs) >= _RANKED and all(len(set(side)) > 1 for side in zip(*pairs, strict=True)):
-            found[name] = round(float(spearmanr(*zip(*pairs, strict=True)).statistic), 4)
-    return found
+            correlations[name] = round(float(spearmanr(*zip(*pairs, strict=True)).statistic), 4)
+    return correlations
 
 
 def details_of(
@@ -126,9 +126,13 @@ def details_of(
             confidence = np.zeros(len(targets))
             for (_, score), part in zip(plan.outer[: plan.folds], selected.confidence, strict=False):
                 confidence[score] = part
-    layers = [each for each in candidates if each.model == candidates[best].model and len(each.layers) == 1]
+    layers = [
+        candidate
+        for candidate in candidates
+        if candidate.model == candidates[best].model and len(candidate.layers) == 1
+    ]
     rows = np.linspace(0, len(data.samples) - 1, min(len(data.samples), _SIMILAR_ROWS)).astype(int)
-    similarity = linear_cka([each.matrix()[rows] for each in layers])
+    similarity = linear_cka([layer.matrix()[rows] for layer in layers])
     return SweepDetails(
         ids=tuple(sample.id for sample in data.samples),
         targets=targets,
@@ -137,5 +141,5 @@ def details_of(
         confidence=confidence,
         previews=small,
         similarity=similarity,
-        similar=tuple(f"{each.layer} {each.pool}" for each in layers),
+        similar=tuple(f"{layer.layer} {layer.pool}" for layer in layers),
     )

@@ -26,15 +26,15 @@ def estimates(features: NDArray[np.float32], targets: NDArray[np.intp], task: st
         task: ``classify`` or ``regress``.
     Returns: ``logme``; of classes also ``h_score`` and ``nearest_centroid``, a cross-validated accuracy.
     """
-    found = {"logme": log_me(features, outputs_of(targets, task))}
+    values = {"logme": log_me(features, outputs_of(targets, task))}
     if task == "regress":
-        return found
-    found["h_score"] = h_score(features, targets)
+        return values
+    values["h_score"] = h_score(features, targets)
     if np.bincount(targets)[np.unique(targets)].min() >= 3:
         with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
             warnings.simplefilter("ignore", UserWarning)  # a feature may be constant within the classes
-            found["nearest_centroid"] = float(cross_val_score(NearestCentroid(), features, targets, cv=3).mean())
-    return found
+            values["nearest_centroid"] = float(cross_val_score(NearestCentroid(), features, targets, cv=3).mean())
+    return values
 
 
 def outputs_of(targets: NDArray[Any], task: str) -> DoubleArray:
@@ -111,9 +111,9 @@ def linear_cka(layers: Sequence[NDArray[np.float32]]) -> DoubleArray:
     scaled = [layer / max(float(np.abs(layer).max()), 1e-30) for layer in centred]
     norms = [float(np.linalg.norm(layer.T @ layer)) for layer in scaled]
     table = np.eye(len(layers))
-    for row, one in enumerate(scaled):
+    for row, layer in enumerate(scaled):
         for column in range(row):
-            product = float(np.linalg.norm(scaled[column].T @ one)) ** 2
+            product = float(np.linalg.norm(scaled[column].T @ layer)) ** 2
             scale = norms[row] * norms[column]
             table[row, column] = table[column, row] = product / scale if scale else 0.0
     return table

@@ -65,13 +65,13 @@ class Vectors:
     def prepared(self, fit: Rows, score: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return standardized features."""
         parts = [_standardized(matrix, fit, score) for matrix in self.matrices]
-        left, right = (np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True))
+        fit_features, score_features = (np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True))
         if not self.reduce:
-            return left, right
-        count = min(_COMPONENTS, *left.shape)
-        pca = PCA(count, svd_solver="randomized", random_state=0).fit(left)
+            return fit_features, score_features
+        count = min(_COMPONENTS, *fit_features.shape)
+        pca = PCA(count, svd_solver="randomized", random_state=0).fit(fit_features)
         scale = float(np.sqrt(pca.explained_variance_.mean())) or 1.0  # the mean variance is 1, as of a layer
-        return pca.transform(left) / scale, pca.transform(right) / scale
+        return pca.transform(fit_features) / scale, pca.transform(score_features) / scale
 
     def content(self) -> Sequence[Any]:
         return ["vectors", self.reduce, *self.matrices]
@@ -86,9 +86,11 @@ class Words:
     def prepared(self, fit: Rows, score: Rows) -> tuple[Any, Any]:
         """Return weighted counts of the words that occur in the first set."""
         vectorizer = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\S+")
-        left = vectorizer.fit_transform([self.texts[row] for row in fit])
-        scale = np.sqrt(left.shape[1])  # a row has length 1, and standardized features have the root of their number
-        return left * scale, vectorizer.transform([self.texts[row] for row in score]) * scale
+        fit_features = vectorizer.fit_transform([self.texts[row] for row in fit])
+        scale = np.sqrt(
+            fit_features.shape[1]
+        )  # a row has length 1, and standardized features have the root of their number
+        return fit_features * scale, vectorizer.transform([self.texts[row] for row in score]) * scale
 
     def content(self) -> Sequence[Any]:
         return ["words", *self.texts]
@@ -167,27 +169,27 @@ def plan_folds(
     count = _folds(task, targets, groups, folds)
     outer: list[Split] = []
     inner: list[list[Split]] = []
-    used: set[bytes] = set()
-    done = tried = since = 0
-    while done < repeats and since < _REPEATED:
-        splits = _splits(task, targets, groups, rows, count, seed + tried)
-        new = [(fit, score) for fit, score in splits if score.tobytes() not in used]
-        used |= {score.tobytes() for _, score in new}
-        tried, done, since = tried + 1, done + bool(new), 0 if new else since + 1
+    measured_folds: set[bytes] = set()
+    repetitions = attempts = since = 0
+    while repetitions < repeats and since < _REPEATED:
+        splits = _splits(task, targets, groups, rows, count, seed + attempts)
+        new = [(fit, score) for fit, score in splits if score.tobytes() not in measured_folds]
+        measured_folds |= {score.tobytes() for _, score in new}
+        attempts, repetitions, since = attempts + 1, repetitions + bool(new), 0 if new else since + 1
         for fit, score in new:
             inside = None if groups is None else groups[fit].tolist()
-            again = min(count, most_folds(task, targets[fit], inside))
-            if again < 2:
+            inner_count = min(count, most_folds(task, targets[fit], inside))
+            if inner_count < 2:
                 raise InputError(
                     "the groups leave too few sources of a class for a choice inside the folds. Next: fewer folds, or "
                     "more sources for each class"
                 )
             outer.append((fit, score))
-            inner.append(list(_splits(task, targets, groups, fit, again, seed)))
-    return Plan(task, targets, outer, inner, count, done)
+            inner.append(list(_splits(task, targets, groups, fit, inner_count, seed)))
+    return Plan(task, targets, outer, inner, count, repetitions)
 
 
-def _folds(task: str, targets: NDArray[Any], groups: NDArray[Any] | None, asked: int) -> int:
+def _folds(task: str, targets: NDArray[Any], groups: NDArray[Any] | None, requested: int) -> int:
     """Return the number of folds. Raises: InputError where nested folds are impossible."""
     most = most_folds(task, targets, None if groups is None else groups.tolist())
     sources = "groups" if groups is not None else "samples"
@@ -198,7 +200,7 @@ def _folds(task: str, targets: NDArray[Any], groups: NDArray[Any] | None, asked:
             f"{of} has too few {sources} for nested cross-validation, which needs "
             f"{_LEAST if task == 'classify' else 4} at least. Next: more labelled samples, or without the rare classes"
         )
-    return min(asked, most)
+    return min(requested, most)
 
 
 def _splits(
@@ -206,11 +208,11 @@ def _splits(
 ) -> Iterator[Split]:
     """Yield the splits of some rows."""
     options = {"shuffle": True, "random_state": seed}
-    within = None if groups is None else groups[rows]
+    row_groups = None if groups is None else groups[rows]
     kind = kind_of_folds(task, are_grouped=groups is not None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class may have fewer samples than folds in its groups
-        for fit, score in kind(folds, **options).split(rows, targets[rows], within):
+        for fit, score in kind(folds, **options).split(rows, targets[rows], row_groups):
             yield rows[fit], rows[score]
 
 
@@ -260,20 +262,22 @@ def _joined(folds: Sequence[_Fold]) -> Measured:
 def _fold(plan: Plan, source: CandidateFeatures, number: int) -> _Fold:
     """Choose the strength on the inner folds, fit on all rows but those to score, and score."""
     fit, score = plan.outer[number]
-    left, right = source.prepared(fit, score)
+    fit_features, score_features = source.prepared(fit, score)
     strengths = _STRENGTHS[plan.task]
     position = np.full(len(plan.targets), -1)
     position[fit] = np.arange(len(fit))
     table = [
-        _path(plan.task, left, position[inside], position[outside], plan.targets, inside, outside)
+        _path(plan.task, fit_features, position[inside], position[outside], plan.targets, inside, outside)
         for inside, outside in plan.inner[number]
     ]
     means = np.mean(table, axis=0)
     equal = np.flatnonzero(means >= means.max() - 1e-12)
     best = int(equal[len(equal) // 2])  # with few samples many are equal: neither the strongest nor the weakest
-    model = _estimator(plan.task, strengths[best]).fit(left, plan.targets[fit])
-    predictions = model.predict(right).reshape(len(score), *plan.targets.shape[1:])  # of one label: (sample, 1)
-    confidence = model.predict_proba(right).max(axis=1) if plan.task == "classify" else None
+    model = _estimator(plan.task, strengths[best]).fit(fit_features, plan.targets[fit])
+    predictions = model.predict(score_features).reshape(
+        len(score), *plan.targets.shape[1:]
+    )  # of one label: (sample, 1)
+    confidence = model.predict_proba(score_features).max(axis=1) if plan.task == "classify" else None
     reached = _score(plan.task, plan.targets[score], predictions)
     return _Fold(reached, float(means[best]), strengths[best], predictions, confidence)
 
@@ -282,14 +286,14 @@ def _path(
     task: str, features: Any, fit: Rows, score: Rows, targets: NDArray[Any], fit_rows: Rows, score_rows: Rows
 ) -> list[float]:
     """Return the score of each strength on one inner split. Each fit starts from the one before."""
-    left, right = features[fit], features[score]
+    fit_features, score_features = features[fit], features[score]
     if task == "classify" and len(np.unique(targets[fit_rows])) < 2:
         return [0.0] * len(_STRENGTHS[task])
     model = _estimator(task, _STRENGTHS[task][0])
     scores = []
     for strength in _STRENGTHS[task]:
-        model.set_params(**{_parameter(task): strength}).fit(left, targets[fit_rows])
-        scores.append(_score(task, targets[score_rows], model.predict(right)))
+        model.set_params(**{_parameter(task): strength}).fit(fit_features, targets[fit_rows])
+        scores.append(_score(task, targets[score_rows], model.predict(score_features)))
     return scores
 
 
@@ -324,17 +328,17 @@ def select(candidates: Sequence[Measured], compared: NDArray[np.bool_] | None = 
     inner = np.array([candidate.inner for candidate in candidates])
     if compared is not None:
         inner = np.where(compared.T, inner, -np.inf)
-    chosen = inner.argmax(axis=0).tolist()
-    picked = [candidates[number] for number in chosen]
-    strengths = [candidate.strength for candidate in picked]
+    numbers = inner.argmax(axis=0).tolist()
+    winners = [candidates[number] for number in numbers]
+    strengths = [candidate.strength for candidate in winners]
     selected = Measured(
-        np.array([candidate.scores[fold] for fold, candidate in enumerate(picked)]),
+        np.array([candidate.scores[fold] for fold, candidate in enumerate(winners)]),
         inner.max(axis=0),
-        [candidate.predictions[fold] for fold, candidate in enumerate(picked)],
+        [candidate.predictions[fold] for fold, candidate in enumerate(winners)],
         Counter(strengths).most_common(1)[0][0],
-        [candidate.confidence[fold] for fold, candidate in enumerate(picked) if candidate.confidence],
+        [candidate.confidence[fold] for fold, candidate in enumerate(winners) if candidate.confidence],
     )
-    return selected, chosen
+    return selected, numbers
 
 
 def majority(plan: Plan) -> Measured:

@@ -76,8 +76,8 @@ def _figure(sweep: Sweep) -> Figure:
 
 def _lines(axes: Any, sweep: Sweep) -> None:
     """Draw the baselines as horizontal lines, labelled at the right."""
-    shown: Sequence[Any] = [each for each in sweep.baselines if each.name != "last layer"]
-    for baseline in shown:
+    baselines: Sequence[Any] = [baseline for baseline in sweep.baselines if baseline.name != "last layer"]
+    for baseline in baselines:
         axes.axhline(baseline.score, color=_GREY, linewidth=0.8, linestyle=":")
         axes.annotate(
             baseline.name, (1, baseline.score), (3, 0), xycoords=("axes fraction", "data"),

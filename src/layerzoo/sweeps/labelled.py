@@ -58,23 +58,23 @@ def find_samples(
     Raises: SampleError, InputError.
     """
     preprocess = load_preprocess(model)
-    found = list_samples(preprocess, inputs, column, errors)
-    return (found.samples, preprocess.modality), found.failed
+    listed = list_samples(preprocess, inputs, column, errors)
+    return (listed.samples, preprocess.modality), listed.failed
 
 
 def labelled(
-    found: tuple[list[Sample], Modality], labels: LabelChoice, task: SweepTask, groups: Sequence[Any] | None
+    inputs: tuple[list[Sample], Modality], labels: LabelChoice, task: SweepTask, groups: Sequence[Any] | None
 ) -> LabelledData:
     """Return samples with their labels and groups; those without a label are left out.
 
     Args:
-        found: samples and their modality.
+        inputs: samples and their modality.
         labels: of the samples.
         task: see :func:`layerzoo.sweep`.
         groups: the source of each sample; those of a function of labels have precedence.
     Raises: InputError.
     """
-    samples, modality = found
+    samples, modality = inputs
     notes: list[str] = []
     ids = [sample.id for sample in samples]
     if not samples:
@@ -83,29 +83,31 @@ def labelled(
         rows: Sequence[int] = range(len(samples))
         values: Sequence[Any] = ()
     elif callable(labels):
-        chosen = labels(ids)
-        rows, values, groups = chosen.rows, chosen.values, chosen.groups or groups
-        if chosen.unlabelled:
-            shown = ", ".join(chosen.unlabelled[:3])
-            notes.append(f"{counted(len(chosen.unlabelled), 'sample')} without a label left out, such as {shown}")
-        if chosen.unused:
-            shown = ", ".join(chosen.unused[:3])
-            notes.append(f"{counted(len(chosen.unused), 'row')} of the labels for no sample, such as {shown}")
+        sample_labels = labels(ids)
+        rows, values, groups = sample_labels.rows, sample_labels.values, sample_labels.groups or groups
+        if sample_labels.unlabelled:
+            examples = ", ".join(sample_labels.unlabelled[:3])
+            notes.append(
+                f"{counted(len(sample_labels.unlabelled), 'sample')} without a label left out, such as {examples}"
+            )
+        if sample_labels.unused:
+            examples = ", ".join(sample_labels.unused[:3])
+            notes.append(f"{counted(len(sample_labels.unused), 'row')} of the labels for no sample, such as {examples}")
     else:
         if len(labels) != len(samples):
             raise InputError(f"{len(labels)} labels for {len(samples)} samples")
         rows, values = range(len(samples)), list(labels)
     if groups is not None and len(groups) != len(rows):
         raise InputError(f"{len(groups)} groups for {len(rows)} samples")
-    kept = [samples[row] for row in rows]
-    targets = targets_of(values, task, [sample.id for sample in kept])
+    labelled_samples = [samples[row] for row in rows]
+    targets = targets_of(values, task, [sample.id for sample in labelled_samples])
     if targets.note:
         notes.append(targets.note)
     joined: NDArray[Any] | None = None
     if targets.task != "cluster":  # clusters have no folds
-        joined, note = groups_with_duplicates(kept, groups or None, values)
+        joined, note = groups_with_duplicates(labelled_samples, groups or None, values)
         notes += [note] if note else []
-    return LabelledData(kept, modality, targets, joined, notes)
+    return LabelledData(labelled_samples, modality, targets, joined, notes)
 
 
 def counted(number: int, noun: str) -> str:

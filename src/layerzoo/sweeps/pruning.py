@@ -23,16 +23,16 @@ def promising(plan: Plan, candidates: Sequence[Candidate], *, most: int, rows: i
         seed: of the choice of these rows.
     Returns: (outer fold, candidate) whether it is chosen. All are for several labels, which have no estimate.
     """
-    chosen = np.ones((len(plan.outer), len(candidates)), bool)
-    known = [number for number, each in enumerate(candidates) if not each.source.reduce]
-    if plan.task == "multilabel" or len(known) <= most:
-        return chosen
+    is_chosen = np.ones((len(plan.outer), len(candidates)), bool)
+    estimated = [number for number, candidate in enumerate(candidates) if not candidate.source.reduce]
+    if plan.task == "multilabel" or len(estimated) <= most:
+        return is_chosen
     random = np.random.default_rng(seed)
     for fold, (fit, _) in enumerate(plan.outer):
         some = np.sort(random.permutation(fit)[:rows])
         outputs = outputs_of(plan.targets[some], plan.task)
-        evidence = [log_me(candidates[number].matrix()[some], outputs) for number in known]
+        evidence = [log_me(candidates[number].matrix()[some], outputs) for number in estimated]
         for position in np.argsort(evidence)[:-most]:
-            number = known[position]
-            chosen[fold, number] = candidates[number].is_default
-    return chosen
+            number = estimated[position]
+            is_chosen[fold, number] = candidates[number].is_default
+    return is_chosen

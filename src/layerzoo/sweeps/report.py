@@ -85,7 +85,8 @@ def _headline(sweep: Sweep) -> str:
         lines[1] = f'<p class="soft">{sweep.samples:,} samples, k-means.</p>'
     if sweep.baselines:
         listed = "".join(
-            f"<li>{escape(each.name)}: {each.score:.3f} ± {each.spread:.3f}</li>" for each in sweep.baselines
+            f"<li>{escape(baseline.name)}: {baseline.score:.3f} ± {baseline.spread:.3f}</li>"
+            for baseline in sweep.baselines
         )
         lines.append(f"<p>For comparison:</p><ul>{listed}</ul>")
     if (comparison := sweep.comparison()) is not None:
@@ -110,7 +111,7 @@ def _table(sweep: Sweep) -> str:
     columns = [*headings, *(["model"] if len({row.model for row in sweep.rows}) > 1 else [])]
 
     def cells(row: SweepRow) -> list[str]:
-        known = [
+        texts = [
             row.layer + (" (default)" if row.is_default else ""),
             row.pool,
             f"{row.score:.3f}",
@@ -122,7 +123,7 @@ def _table(sweep: Sweep) -> str:
             "" if row.milliseconds is None else f"{row.milliseconds:.3g}",
             "" if row.bytes is None else f"{row.bytes / 1e6:.3g}",
         ]
-        return [*known, row.model][: len(columns)]
+        return [*texts, row.model][: len(columns)]
 
     rows = ""
     for number, row in enumerate(sweep.rows):
@@ -203,8 +204,8 @@ def _mistake(sweep: Sweep, details: SweepDetails, row: int) -> str:
     sure = ""
     if sweep.task == "classify" and details.confidence is not None:
         sure = f" ({details.confidence[row]:.0%})"
-    given, predicted = (_label(sweep, values[row]) for values in (details.targets, details.predictions))
-    return f'<li>{image}{text}<div class="soft">{escape(given)} → {escape(predicted)}{sure}</div></li>'
+    target, predicted = (_label(sweep, values[row]) for values in (details.targets, details.predictions))
+    return f'<li>{image}{text}<div class="soft">{escape(target)} → {escape(predicted)}{sure}</div></li>'
 
 
 def _label(sweep: Sweep, value: Any) -> str:
@@ -286,11 +287,11 @@ def _similarity(details: SweepDetails) -> str:
 
 def _heat(values: NDArray[Any], names: Sequence[str], texts: Iterable[str], shares: NDArray[Any]) -> str:
     """Return a square table whose cells are the darker the larger their share is."""
-    shown = iter(texts)
+    cell_texts = iter(texts)
     rows = []
     for name, line in zip(names, np.nan_to_num(shares), strict=True):
         cells = "".join(
-            f'<td style="background:rgb({_DARK[0]} {_DARK[1]} {_DARK[2]} / {share:.2f})">{next(shown)}</td>'
+            f'<td style="background:rgb({_DARK[0]} {_DARK[1]} {_DARK[2]} / {share:.2f})">{next(cell_texts)}</td>'
             for share in np.clip(line, 0, 1)
         )
         rows.append(f"<tr><th>{escape(name)}</th>{cells}</tr>")

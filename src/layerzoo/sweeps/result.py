@@ -196,9 +196,14 @@ class Sweep:
         >>> layerzoo.sweep("toy/next-word", texts, ["animal"] * 3 + ["food"] * 3, folds=3).arguments()
         {'model': 'toy/next-word', 'layer': ['block.0'], 'pool': 'mean'}
         """
-        chosen = self.rows[self.best if row is None else row]
-        extraction = self.provenance.get(chosen.model, {}).get("arguments", {})
-        return {"model": chosen.model, "layer": list(chosen.layers), "pool": chosen.pool, **extraction}
+        selected_row = self.rows[self.best if row is None else row]
+        extraction = self.provenance.get(selected_row.model, {}).get("arguments", {})
+        return {
+            "model": selected_row.model,
+            "layer": list(selected_row.layers),
+            "pool": selected_row.pool,
+            **extraction,
+        }
 
     def command(self, row: int | None = None) -> str:
         """Return the ``zoo extract`` command that gives the features of a row.
@@ -228,14 +233,14 @@ class Sweep:
         >>> layerzoo.sweep("toy/next-word", texts, ["animal"] * 3 + ["food"] * 3, folds=3).to_dict()["metric"]
         'accuracy'
         """
-        plain = {
+        fields = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
             if name not in ("rows", "baselines", "errors", "details", "inputs")
         }
         rows = [{**asdict(row), "command": self.command(number)} for number, row in enumerate(self.rows)]
-        plain |= {"rows": rows, "baselines": [asdict(baseline) for baseline in self.baselines], "format": FORMAT}
-        result: dict[str, Any] = json.loads(json.dumps(plain))
+        fields |= {"rows": rows, "baselines": [asdict(baseline) for baseline in self.baselines], "format": FORMAT}
+        result: dict[str, Any] = json.loads(json.dumps(fields))
         return result
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:

@@ -46,7 +46,7 @@ class MeasurementReuse:
             advance((len(sources) - len(missing)) * len(plan.outer))
             return map(_arrays, measure(plan, [sources[number] for number in missing], advance))
 
-        return list(map(_measured, self._each("cross-validation", settings, sources, compute)))
+        return list(map(_measured, self._measure_each("cross-validation", settings, sources, compute)))
 
     def clusters(
         self, sources: Sequence[CandidateFeatures], targets: Targets, clusters: int | None, runs: int, seed: int
@@ -55,11 +55,12 @@ class MeasurementReuse:
         settings = [targets.values, len(targets.names), clusters, runs, seed]
 
         def compute(missing: list[int]) -> Iterable[_Arrays]:
-            found = measure_clusters([sources[number] for number in missing], targets, clusters, runs, seed)
-            return (_arrays(each.measured) | _of_numbers(each.agreement) for each in found)
+            clusterings = measure_clusters([sources[number] for number in missing], targets, clusters, runs, seed)
+            return (_arrays(clustering.measured) | _of_numbers(clustering.agreement) for clustering in clusterings)
 
         return [
-            Clustering(_measured(each), _numbers(each)) for each in self._each("clusters", settings, sources, compute)
+            Clustering(_measured(arrays), _numbers(arrays))
+            for arrays in self._measure_each("clusters", settings, sources, compute)
         ]
 
     def estimates(
@@ -79,9 +80,9 @@ class MeasurementReuse:
                 features = np.concatenate([matrix[rows] for matrix in sources[number].matrices], axis=1)
                 yield _of_numbers(estimates(features, targets, task))
 
-        return list(map(_numbers, self._each("estimates", [rows, targets, task], sources, compute)))
+        return list(map(_numbers, self._measure_each("estimates", [rows, targets, task], sources, compute)))
 
-    def _each(
+    def _measure_each(
         self,
         kind: str,
         settings: Iterable[Any],
@@ -102,17 +103,17 @@ class MeasurementReuse:
         try:
             shared = _digest([kind, _KEY_VERSION, *map(version, _LIBRARIES), *settings])
             keys = [_digest([shared, *source.content()]) for source in sources]
-            found = {key: load(entry) for key, entry in cache.entries(keys).items()}
-            missing = [number for number, key in enumerate(keys) if key not in found]
+            stored = {key: load(entry) for key, entry in cache.entries(keys).items()}
+            missing = [number for number, key in enumerate(keys) if key not in stored]
             for number, arrays in zip(missing, compute(missing), strict=True):
                 cache.put_entry(keys[number], save(arrays), model="", layer=kind)
-                found[keys[number]] = arrays
+                stored[keys[number]] = arrays
         finally:
             if self._cache is True:
                 cache.close()
             else:
                 cache.save()
-        return [found[key] for key in keys]
+        return [stored[key] for key in keys]
 
 
 def _digest(parts: Iterable[Any]) -> bytes:
@@ -123,8 +124,8 @@ def _digest(parts: Iterable[Any]) -> bytes:
             digest.update(f"{part.dtype.str} {part.shape} ".encode())
             digest.update(np.ascontiguousarray(part).data)
         else:
-            written = part if isinstance(part, bytes) else repr(part).encode()
-            digest.update(len(written).to_bytes(8, "little") + written)
+            data = part if isinstance(part, bytes) else repr(part).encode()
+            digest.update(len(data).to_bytes(8, "little") + data)
     return digest.digest()
 
 

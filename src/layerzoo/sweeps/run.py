@@ -120,10 +120,10 @@ def sweep(
     for name, value, least in (("folds", folds, 2), ("repeats", repeats, 1)):
         if value < least:
             raise UsageError(f"{name}={value} is less than {least}")
-    if task not in (known := get_args(SweepTask)):
-        raise UsageError(f"task={task!r} is not one of {', '.join(known)}")
-    for name, chosen in (("temporal_pool", extraction.get("temporal_pool")), ("pool", pool)):
-        if "none" in _listed(chosen):
+    if task not in (tasks := get_args(SweepTask)):
+        raise UsageError(f"task={task!r} is not one of {', '.join(tasks)}")
+    for name, choice in (("temporal_pool", extraction.get("temporal_pool")), ("pool", pool)):
+        if "none" in _listed(choice):
             raise UsageError(f"{name}='none' keeps sequences, and a sweep needs a vector of each sample")
     if isinstance(model, Backbone):
         raise UsageError("a sweep loads its models with all their layers: give ids or specs, and not a loaded backbone")
@@ -132,11 +132,11 @@ def sweep(
         raise UsageError("no model is chosen")
     clock = _StepTimes()
     with clock.step("find samples"):
-        found, failed = find_samples(models[0], inputs, column, errors)
-        data = labelled(found, labels, task, groups)
+        found_samples, failed = find_samples(models[0], inputs, column, errors)
+        data = labelled(found_samples, labels, task, groups)
     network = {"device": device, "precision": precision}
-    how = {**extraction, "batch_size": batch_size, "errors": errors, "progress": progress, "cache": cache}
-    run = _SweepRun(data, folds, repeats, seed, clusters, network, how, column, clock)
+    arguments = {**extraction, "batch_size": batch_size, "errors": errors, "progress": progress, "cache": cache}
+    run = _SweepRun(data, folds, repeats, seed, clusters, network, arguments, column, clock)
     return run.swept(models, _listed(layers), _listed(pool), failed, baselines=baselines, combine=combine, prune=prune)
 
 
@@ -168,7 +168,7 @@ class _SweepRun:
     clusters: int | None
     network: Mapping[str, Any]
     """Device and precision."""
-    how: Mapping[str, Any]
+    arguments: Mapping[str, Any]
     """Arguments of :func:`layerzoo.extract`."""
     column: str | None
     """The column of a table that holds the samples, which are found before the run."""
@@ -176,17 +176,17 @@ class _SweepRun:
 
     @property
     def _reuse(self) -> MeasurementReuse:
-        return MeasurementReuse(self.how["cache"])
+        return MeasurementReuse(self.arguments["cache"])
 
     @property
     def extraction(self) -> dict[str, Any]:
         """The arguments that decide which features are extracted."""
-        given = {name: value for name, value in self.how.items() if name in _EXTRACTION}
+        arguments = {name: value for name, value in self.arguments.items() if name in _EXTRACTION}
         if self.column is not None:
-            given["column"] = self.column
+            arguments["column"] = self.column
         if self.network["precision"] != "float32":
-            given["precision"] = self.network["precision"]
-        return given
+            arguments["precision"] = self.network["precision"]
+        return arguments
 
     def swept(
         self,
@@ -202,30 +202,32 @@ class _SweepRun:
         """Run the sweep: see :func:`sweep`."""
         with self.clock.step("load"):
             specs = [completed_spec(model) for model in models]
-            chosen = layers_by_model(specs, layers)
-            loaded = [load_candidates(*each, pools, self.network) for each in zip(models, specs, chosen, strict=True)]
-        backbones = [each.backbone for each in loaded]
-        for spec, modality in ((each.spec, each.preprocess.modality) for each in backbones):
+            selectors = layers_by_model(specs, layers)
+            loaded = [
+                load_candidates(*each, pools, self.network) for each in zip(models, specs, selectors, strict=True)
+            ]
+        backbones = [model.backbone for model in loaded]
+        for spec, modality in ((backbone.spec, backbone.preprocess.modality) for backbone in backbones):
             if modality != self.data.modality:
                 raise UsageError(f"{spec.id} takes {modality}, and {backbones[0].spec.id} takes {self.data.modality}")
         check_sweep_memory(backbones, len(self.data.samples), self.extraction.get("temporal_pool"))
         plan = None if self.data.targets.task == "cluster" else self._plan(self.data)  # errors before the work
         with self.clock.step("extract"):
-            collected = [collect(backbone, self.data.samples, self.how) for backbone in backbones]
-        done = np.logical_and.reduce([each.done for each in collected])
-        failed += {error.id: error for each in collected for error in each.errors}.values()
-        if not done.any():
+            collected = [collect(backbone, self.data.samples, self.arguments) for backbone in backbones]
+        is_done = np.logical_and.reduce([features.done for features in collected])
+        failed += {error.id: error for features in collected for error in features.errors}.values()
+        if not is_done.any():
             raise InputError(f"none of the {len(failed)} samples could be used, such as {failed[0]}")
-        rows = np.flatnonzero(done)
-        data = self.data if done.all() else self.data.taken(rows)
-        if not done.all() and plan is not None:
+        rows = np.flatnonzero(is_done)
+        data = self.data if is_done.all() else self.data.taken(rows)
+        if not is_done.all() and plan is not None:
             plan = self._plan(data)
         sources = [sample.source for sample in self.data.samples]
         with self.clock.step("measure cost"):
             candidates = [
                 candidate
-                for each in zip(loaded, collected, strict=True)
-                for candidate in candidates_of(*each, rows, sources, combine=combine)
+                for pair in zip(loaded, collected, strict=True)
+                for candidate in candidates_of(*pair, rows, sources, combine=combine)
             ]
         return self._result(data, plan, candidates, collected, backbones, failed, baselines=baselines, prune=prune)
 
@@ -259,13 +261,13 @@ class _SweepRun:
         with self.clock.step("estimate"), threadpool_limits(1):
             if plan is not None and (prune or (prune is None and len(data.samples) >= _MANY)):
                 compared = promising(plan, candidates, most=_KEPT, rows=_OF_ROWS, seed=self.seed)
-                kept = np.flatnonzero(compared.any(axis=0)).tolist()
-                if dropped := len(candidates) - len(kept):
+                remaining = np.flatnonzero(compared.any(axis=0)).tolist()
+                if dropped := len(candidates) - len(remaining):
                     notes.append(
                         f"{dropped} of {len(candidates)} candidates were left out, because their LogME is lower in the "
                         "samples to fit on of each fold"
                     )
-                candidates, compared = [candidates[number] for number in kept], compared[:, kept]
+                candidates, compared = [candidates[number] for number in remaining], compared[:, remaining]
             guesses = self._estimates(data, candidates)
         with self.clock.step("cross-validate"):
             if plan is None:
@@ -273,18 +275,18 @@ class _SweepRun:
                     [candidate.source for candidate in candidates], data.targets, self.clusters, self.folds, self.seed
                 )
                 measured, guesses = (
-                    [each.measured for each in clusterings],
-                    [dict(each.agreement) for each in clusterings],
+                    [clustering.measured for clustering in clusterings],
+                    [dict(clustering.agreement) for clustering in clusterings],
                 )
-                chosen: list[int] = []
-                selected = max(measured, key=lambda each: each.mean)
+                selected_numbers: list[int] = []
+                selected = max(measured, key=lambda result: result.mean)
             else:
                 total = len(candidates) * len(plan.outer)
-                shown = self.how["progress"] is True  # a bar of the caller counts samples
-                with metered(shown, unit="fits", label="cross-validation", total=total) as meter:
+                has_bar = self.arguments["progress"] is True  # a bar of the caller counts samples
+                with metered(has_bar, unit="fits", label="cross-validation", total=total) as meter:
                     measured = self._reuse.measured(plan, [candidate.source for candidate in candidates], meter.advance)
-                selected, chosen = select(measured, compared)
-        best = int(np.argmax([each.mean for each in measured]))
+                selected, selected_numbers = select(measured, compared)
+        best = int(np.argmax([result.mean for result in measured]))
         error = measured[best].standard_error(self.folds if plan is None else plan.folds)
         cheapest_of_good = cheapest(candidates, measured, measured[best].mean - error)
         default = next(
@@ -299,24 +301,24 @@ class _SweepRun:
         with self.clock.step("previews"):
             small = previews(data.samples, data.modality)
         with self.clock.step("baselines"):
-            others = self._baselines(data, plan, candidates, measured, best, small) if baselines else ()
+            baseline_results = self._baselines(data, plan, candidates, measured, best, small) if baselines else ()
         return Sweep(
             task=data.targets.task,
             metric=METRICS[data.targets.task],
             rows=rows,
             score=selected.mean,
             spread=selected.std,
-            selected=selection_counts(candidates, chosen),
+            selected=selection_counts(candidates, selected_numbers),
             best=best,
             cheapest=cheapest_of_good,
             standard_error=error,
             default=default,
             p_value=(
                 None
-                if default is None or plan is None or set(chosen) == {default}
+                if default is None or plan is None or set(selected_numbers) == {default}
                 else paired_p(plan, selected, measured[default])
             ),
-            baselines=others,
+            baselines=baseline_results,
             samples=len(data.samples),
             classes=data.targets.names,
             groups=None if data.groups is None else len(set(data.groups.tolist())),
@@ -326,8 +328,8 @@ class _SweepRun:
             notes=(*notes, *(f"{row.model} {row.layer} {row.pool}: {note}" for row in rows for note in row.notes)),
             rank_correlation=rank_correlation(rows),
             provenance={
-                backbone.spec.id: {**each.provenance, "arguments": dict(self.extraction)}
-                for backbone, each in zip(backbones, collected, strict=True)
+                backbone.spec.id: {**features.provenance, "arguments": dict(self.extraction)}
+                for backbone, features in zip(backbones, collected, strict=True)
             },
             errors=tuple(failed),
             details=details_of(data, plan, selected, candidates, best, small),
@@ -340,10 +342,10 @@ class _SweepRun:
         rows = np.random.default_rng(self.seed).permutation(len(data.samples))[:_OF_ROWS]
         rows.sort()
         layers = [number for number, candidate in enumerate(candidates) if not candidate.source.reduce]
-        found = self._reuse.estimates(
+        layer_estimates = self._reuse.estimates(
             [candidates[number].source for number in layers], rows, data.targets.values[rows], data.targets.task
         )
-        by_number = dict(zip(layers, found, strict=True))
+        by_number = dict(zip(layers, layer_estimates, strict=True))
         return [by_number.get(number, {}) for number in range(len(candidates))]
 
     def _baselines(
@@ -360,21 +362,25 @@ class _SweepRun:
         if raw := samples_as_features(data, small):
             sources[raw[0]] = raw[1]
         model = candidates[best].model
-        layers = [number for number, each in enumerate(candidates) if each.model == model and len(each.layers) == 1]
+        layers = [
+            number
+            for number, candidate in enumerate(candidates)
+            if candidate.model == model and len(candidate.layers) == 1
+        ]
         last = max(layers, key=lambda number: (candidates[number].facts.get("depth") or 0.0, number))
         with_network = candidates[best if best in layers else last]
-        if (random := random_weights(data, with_network, self.seed, self.network, self.how)) is not None:
+        if (random := random_weights(data, with_network, self.seed, self.network, self.arguments)) is not None:
             sources["random weights"] = random
-        found = [] if plan is None else [_baseline("majority", majority(plan))]
+        baseline_results = [] if plan is None else [_baseline("majority", majority(plan))]
         if plan is None:
             clusterings = self._reuse.clusters(
                 list(sources.values()), data.targets, self.clusters, self.folds, self.seed
             )
-            results = [each.measured for each in clusterings]
+            results = [clustering.measured for clustering in clusterings]
         else:
             results = self._reuse.measured(plan, list(sources.values()))
-        found += [_baseline(name, each) for name, each in zip(sources, results, strict=True)]
-        return (*found, _baseline("last layer", measured[last]))
+        baseline_results += [_baseline(name, result) for name, result in zip(sources, results, strict=True)]
+        return (*baseline_results, _baseline("last layer", measured[last]))
 
 
 def _baseline(name: str, measured: Measured) -> SweepBaseline:

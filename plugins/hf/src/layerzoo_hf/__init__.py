@@ -62,11 +62,11 @@ def layerzoo_build(spec: ModelSpec, files: Files) -> nn.Module:
     if encoder is not None and encoder.is_static:
         return attach(static_network(encoder, files), encoder.embedding(spec.modality, None))
     with translated_errors(spec.id):
-        network = _whole(spec, files)
+        network = _base_network(spec, files)
         part = _part(spec, encoder, network)
         backbone: nn.Module = library_method(network, spec.modality) or _prepared(network.get_submodule(part))
-        if (made := _embedding(spec, encoder, network, part)) is not None:
-            attach(backbone, made)
+        if (embedding := _embedding(spec, encoder, network, part)) is not None:
+            attach(backbone, embedding)
         untie_on_load(backbone)
     return backbone if _has_values() else without_tensor_caches(backbone)
 
@@ -94,19 +94,19 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
         return {**described_static(encoder, files), "chain": Chain(embedding=NAME)}
     with translated_errors(spec.id):
         config = config_of(spec, files)
-        known = described(config, files, spec.modality, encoder)
-    has_embedding = known.get("default", {}).get("layer") == NAME
+        description = described(config, files, spec.modality, encoder)
+    has_embedding = description.get("default", {}).get("layer") == NAME
     fields = _chain(config, spec.modality) | ({"embedding": NAME} if has_embedding else {})
     if spec.modality == "text" and encoder is not None and encoder.pools_decoder(config):
         fields["within"] = _encoder_within(spec, encoder, config)
-    return {**known, "chain": Chain(**fields)}
+    return {**description, "chain": Chain(**fields)}
 
 
 def _encoder_within(spec: ModelSpec, encoder: SentenceEncoder, config: Any) -> str:
     """Return the path of the encoder in a backbone that is a whole encoder-decoder: its blocks are the named layers."""
     network = backbone_without_values(config, "text", "")
-    whole = _part(spec, encoder, network)
-    return backbone_path(network, "text").removeprefix(f"{whole}." if whole else "")
+    backbone = _part(spec, encoder, network)
+    return backbone_path(network, "text").removeprefix(f"{backbone}." if backbone else "")
 
 
 def _chain(config: Any, modality: str) -> dict[str, Any]:
@@ -116,9 +116,9 @@ def _chain(config: Any, modality: str) -> dict[str, Any]:
     block (caches, residuals) are not branches in this library.
     """
     count = getattr(sub_config(config, modality), "num_hidden_layers", None)
-    known = {"count": count} if isinstance(count, int) else {}
+    block_count = {"count": count} if isinstance(count, int) else {}
     grid = CHAIN if modality == "vision" and GRID in forward_arguments(config, "vision") else {}
-    chain: dict[str, Any] = {"branches": False, "single": count == 1} | known | grid | family(config)["chain"]
+    chain: dict[str, Any] = {"branches": False, "single": count == 1} | block_count | grid | family(config)["chain"]
     field = chain.get("suffix_tokens")
     return chain if field is None else {**chain, "suffix_tokens": getattr(config, field)}
 
@@ -129,8 +129,8 @@ def layerzoo_dtype(spec: ModelSpec, files: Files) -> str | None:
     files, encoder = opened(spec.id, files, spec.args)
     if encoder is not None and encoder.is_static:
         return static_dtype(encoder, files)
-    named = (encoder and encoder.dtype) or getattr(config_of(spec, files), "dtype", None)
-    return "stored" if named is None else str(named).removeprefix("torch.")
+    dtype = (encoder and encoder.dtype) or getattr(config_of(spec, files), "dtype", None)
+    return "stored" if dtype is None else str(dtype).removeprefix("torch.")
 
 
 @hookimpl
@@ -146,10 +146,10 @@ def layerzoo_preprocess(
             config, part = config_of(spec, files), spec.args.get("part")
             if part is None and encoder is not None and encoder.pools_decoder(config):
                 part = _part(spec, encoder, backbone_without_values(config, "text", ""))
-            made = tokenizer(spec.id, config, files, part, encoder=encoder)
-            if isinstance(made, LibraryTokenizer) and encoder is not None:
-                made.prompts = prompts(encoder, made.library)
-            return made
+            text_tokenizer = tokenizer(spec.id, config, files, part, encoder=encoder)
+            if isinstance(text_tokenizer, LibraryTokenizer) and encoder is not None:
+                text_tokenizer.prompts = prompts(encoder, text_tokenizer.library)
+            return text_tokenizer
         if spec.modality == "audio":
             return audio_features(spec.id, config_of(spec, files), files, spec.args.get("part"))
         return image_processor(spec, config_of(spec, files), files)
@@ -163,18 +163,18 @@ def layerzoo_state_dict(spec: ModelSpec, files: Files, tensors: Mapping[str, Ten
     of_modules = {name: tensor for name, tensor in tensors.items() if "/" in name}
     files, encoder = opened(spec.id, files, spec.args)
     if encoder is not None and encoder.is_static:
-        found: Mapping[str, Tensor] = static_tensors(own)
+        backbone_tensors: Mapping[str, Tensor] = static_tensors(own)
     else:
         with translated_errors(spec.id):
-            found = mapped(sized_config_of(spec, files), own, partial(_parts, spec, encoder)) or own
-    begins = encoder.tensor_names() if encoder else {}
+            backbone_tensors = mapped(sized_config_of(spec, files), own, partial(_parts, spec, encoder)) or own
+    prefixes = encoder.tensor_names() if encoder else {}
     return {
-        **found,
+        **backbone_tensors,
         **{
-            ours + name.removeprefix(theirs): tensor
-            for theirs, ours in begins.items()
+            prefix + name.removeprefix(checkpoint_prefix): tensor
+            for checkpoint_prefix, prefix in prefixes.items()
             for name, tensor in of_modules.items()
-            if name.startswith(theirs)
+            if name.startswith(checkpoint_prefix)
         },
     }
 
@@ -184,18 +184,18 @@ def _prepared(backbone: nn.Module) -> nn.Module:
     return with_batch_axis(leave_out_padding(backbone))
 
 
-def _whole(spec: ModelSpec, files: Files) -> Any:
+def _base_network(spec: ModelSpec, files: Files) -> Any:
     """Return the base network in torch's default dtype, whatever its checkpoint is stored in.
 
     If that dtype is lower than float32, the parameters that the library keeps in float32 stay in float32.
 
     Where there are no values, as on the meta device, experts run all at once: which of them a token takes is a value.
     """
-    how = {} if _has_values() else {"experts_implementation": "batched_mm"}
+    options = {} if _has_values() else {"experts_implementation": "batched_mm"}
     config = without_cache(sized_config_of(spec, files))
     dtype = torch.get_default_dtype()
     with without_hub_kernels():
-        network = new_network(config, dtype=dtype, trust_remote_code=False, **how)
+        network = new_network(config, dtype=dtype, trust_remote_code=False, **options)
     keep_in_float32(network, dtype)
     return network
 
@@ -236,8 +236,8 @@ def _embedding(spec: ModelSpec, encoder: SentenceEncoder | None, network: Any, p
 
 def _parts(spec: ModelSpec, encoder: SentenceEncoder | None, network: Any) -> dict[str, str]:
     """Return the path of the backbone, and of what the embedding adds to it, each with its path there."""
-    if whole := method_modules(network, spec.modality):
-        return whole
+    if modules := method_modules(network, spec.modality):
+        return modules
     part = _part(spec, encoder, network)
     if not (part in network._modules and has_library_embedding(network.config, spec.modality)):
         return {part: ""}
@@ -246,9 +246,9 @@ def _parts(spec: ModelSpec, encoder: SentenceEncoder | None, network: Any) -> di
 
 
 def _part(spec: ModelSpec, encoder: SentenceEncoder | None, network: nn.Module) -> str:
-    given: str | None = spec.args.get("part")
-    if given is not None:
-        return given
+    declared_part: str | None = spec.args.get("part")
+    if declared_part is not None:
+        return declared_part
     part = backbone_path(network, spec.modality)
     if encoder is None or spec.modality != "text" or not encoder.pools_decoder(network.config):
         return part

@@ -38,8 +38,12 @@ def describe_audio(config: Any, files: Files) -> dict[str, Any] | None:
     window, longest = _window_s(extractor), _longest_s(extractor)
     if window:
         return takes | {"window_s": window, "pad": "window"}
-    known = _frames_of_padded(config)
-    return takes | ({"window_s": longest} if longest else {}) | ({"frame_hop_samples": list(known)} if known else {})
+    frame_hop = _frames_of_padded(config)
+    return (
+        takes
+        | ({"window_s": longest} if longest else {})
+        | ({"frame_hop_samples": list(frame_hop)} if frame_hop else {})
+    )
 
 
 def _frames_of_padded(config: Any) -> tuple[int, int] | None:
@@ -67,9 +71,11 @@ def audio_features(
     if extractor is None:
         return None
     noise = np.random.default_rng(0).normal(0, 0.1, _shape(extractor, _SECONDS)).astype(np.float32)
-    main, *others = first = _made(extractor, noise)
+    main, *other_names = first = _arrays(extractor, noise)
     window = _window_s(extractor)
-    checked = set(others) if window else set(others) - {_MASK}  # without a window, a mask is known to be taken
+    checked = (
+        set(other_names) if window else set(other_names) - {_MASK}
+    )  # without a window, a mask is known to be taken
     extra: tuple[str, ...] = ()
     if checked or modality_of(config) != "audio":
         takes = arguments(backbone_without_values(config, "audio", part))
@@ -77,7 +83,7 @@ def audio_features(
             raise RepositoryError(
                 f"{model}: its network of type '{config.model_type}' takes text, and audio next to it"
             )
-        extra = tuple(name for name in others if name in takes and name in checked)
+        extra = tuple(name for name in other_names if name in takes and name in checked)
         main = main if main in takes else takes[0]
     _check_repeatable(model, extractor, noise, first, (next(iter(first)), *extra))
     if window:
@@ -112,7 +118,7 @@ def _check_repeatable(
     model: str, extractor: Any, noise: NDArray[np.float32], first: dict[str, NDArray[Any]], names: tuple[str, ...]
 ) -> None:
     """Raises: RepositoryError where one of the arrays of these names differs between two calls."""
-    second = _made(extractor, noise)
+    second = _arrays(extractor, noise)
     for name in names:
         if not np.array_equal(first[name], second[name], equal_nan=first[name].dtype.kind == "f"):
             raise RepositoryError(
@@ -125,9 +131,9 @@ def _windowed(
     extractor: Any, main: str, extra: tuple[str, ...], samples: NDArray[np.float32]
 ) -> NDArray[np.float32] | AudioInputs:
     """Return the network's input of audio that fills a window, or is padded to it by the extractor."""
-    made = _made(extractor, samples)
-    array = next(iter(made.values()))
-    return _inputs(main, array, {name: made[name] for name in extra})
+    arrays = _arrays(extractor, samples)
+    array = next(iter(arrays.values()))
+    return _inputs(main, array, {name: arrays[name] for name in extra})
 
 
 def _masked(
@@ -137,45 +143,45 @@ def _masked(
 
     always: whether the mask is returned also where nothing is padded, for audio that is padded later.
     """
-    made = _made(extractor, samples, **({"return_attention_mask": True} if always else {}))
-    array, mask = next(iter(made.values())), made.get(_MASK)
-    others = {name: made[name] for name in extra}
+    arrays = _arrays(extractor, samples, **({"return_attention_mask": True} if always else {}))
+    array, mask = next(iter(arrays.values())), arrays.get(_MASK)
+    extra_arrays = {name: arrays[name] for name in extra}
     if mask is not None and (always or not mask.all()):
-        others[_MASK] = mask
-    return _inputs(main, array, others)
+        extra_arrays[_MASK] = mask
+    return _inputs(main, array, extra_arrays)
 
 
 def _inputs(
-    main: str, audio: NDArray[np.float32], others: dict[str, NDArray[Any]]
+    main: str, audio: NDArray[np.float32], extra_arrays: dict[str, NDArray[Any]]
 ) -> NDArray[np.float32] | AudioInputs:
     """Return the network's input, with the name of its mask. Only the usual mask may be omitted in this library."""
-    mask = next((name for name in others if name.endswith("mask")), None)
-    return AudioInputs({main: audio, **others}, mask, mask_is_optional=mask == _MASK) if others else audio
+    mask = next((name for name in extra_arrays if name.endswith("mask")), None)
+    return AudioInputs({main: audio, **extra_arrays}, mask, mask_is_optional=mask == _MASK) if extra_arrays else audio
 
 
-def _made(extractor: Any, samples: NDArray[np.float32], **asked: bool) -> dict[str, NDArray[Any]]:
+def _arrays(extractor: Any, samples: NDArray[np.float32], **options: bool) -> dict[str, NDArray[Any]]:
     """Return all arrays of an extractor for one clip, without a batch axis; the audio comes first."""
     # In a list, and as tensors: so every extractor of the library takes audio, and returns what its network takes.
-    returned = extractor([samples], sampling_rate=extractor.sampling_rate, return_tensors="pt", **asked)
+    returned = extractor([samples], sampling_rate=extractor.sampling_rate, return_tensors="pt", **options)
     main = extractor.model_input_names[0]
     if len(returned[main]) != 1:
         raise SampleError("audio", f"{type(extractor).__name__} splits it into {len(returned[main])} parts: shorten it")
-    others = {
+    other_arrays = {
         name: np.asarray(tensor[0])
         for name, tensor in returned.items()
         if name != main and getattr(tensor, "ndim", 0) > 0 and len(tensor) == 1
     }
-    return {main: np.asarray(returned[main][0], dtype=np.float32), **others}
+    return {main: np.asarray(returned[main][0], dtype=np.float32), **other_arrays}
 
 
 def _channels(extractor: Any) -> int:
     """Return the number of channels that an extractor takes: one, unless it refuses one and takes two."""
     samples = round(_SECONDS * extractor.sampling_rate)
     try:
-        _made(extractor, np.zeros(samples, np.float32))
+        _arrays(extractor, np.zeros(samples, np.float32))
     except ValueError:
         try:
-            _made(extractor, np.zeros((2, samples), np.float32))
+            _arrays(extractor, np.zeros((2, samples), np.float32))
         except Exception:  # noqa: BLE001 - it takes neither, and says so of every clip
             return 1
         return 2
@@ -192,9 +198,9 @@ def _window_s(extractor: Any) -> float | None:
     if len({_length(extractor, seconds) for seconds in (_SECONDS, 2 * _SECONDS)}) > 1:
         return None
     rate = extractor.sampling_rate
-    stated = [getattr(extractor, name, None) for name in ("nb_max_samples", "n_samples")]
+    sample_counts = [getattr(extractor, name, None) for name in ("nb_max_samples", "n_samples")]
     default_s = getattr(extractor, "default_audio_length", None)
-    samples = [count for count in (*stated, default_s and default_s * rate) if count]
+    samples = [count for count in (*sample_counts, default_s and default_s * rate) if count]
     if samples:
         return float(min(samples) / rate)
     seconds = (getattr(extractor, "max_length", None) or 0) / 100  # frames of 10 ms each, as Kaldi counts them
@@ -219,5 +225,5 @@ def _longest_s(extractor: Any) -> float | None:
 
 def _length(extractor: Any, seconds: float) -> tuple[int, ...]:
     """Return the shape of what an extractor returns for silence."""
-    made = _made(extractor, np.zeros(_shape(extractor, seconds), np.float32))
-    return next(iter(made.values())).shape
+    arrays = _arrays(extractor, np.zeros(_shape(extractor, seconds), np.float32))
+    return next(iter(arrays.values())).shape

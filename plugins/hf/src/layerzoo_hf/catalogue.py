@@ -60,7 +60,7 @@ def models() -> dict[str, list[Row]]:
 def documented_checkpoints() -> dict[str, str]:
     """By model type, the checkpoint that the library's documentation names for its default configuration."""
     documentation = {name: inspect.getdoc(CONFIG_MAPPING[name]) or "" for name in MODEL_MAPPING_NAMES}
-    return {name: found[1] for name, text in documentation.items() if (found := _DOCUMENTED.search(text))}
+    return {name: match[1] for name, text in documentation.items() if (match := _DOCUMENTED.search(text))}
 
 
 def _owned(documented: Mapping[str, str]) -> dict[str, str]:
@@ -86,8 +86,10 @@ def _parts(model_type: str) -> set[str]:
 
 def _likeness(checkpoint: str, model_type: str) -> tuple[float, int]:
     """Return the share of a type's letters that occur in the name of a checkpoint; a shorter type wins a tie."""
-    name, within = (re.sub(r"[^a-z0-9]", "", each.lower()) for each in (model_type, checkpoint.partition("/")[2]))
-    blocks = SequenceMatcher(None, name, within, autojunk=False).get_matching_blocks()
+    name, checkpoint_name = (
+        re.sub(r"[^a-z0-9]", "", text.lower()) for text in (model_type, checkpoint.partition("/")[2])
+    )
+    blocks = SequenceMatcher(None, name, checkpoint_name, autojunk=False).get_matching_blocks()
     return sum(block.size for block in blocks) / len(name), -len(name)
 
 
@@ -121,7 +123,7 @@ def _rows(model_type: str, checkpoint: str | None, towers: Mapping[str, str]) ->
         kind = network_class(config).__name__
         row: Row = {
             "id": f"{checkpoint or model_type}{name.removeprefix(model_type)}",
-            "aliases": [*own_names, *(tower for tower, whole in towers.items() if whole == name)],
+            "aliases": [*own_names, *(tower for tower, parent in towers.items() if parent == name)],
             "modality": modality,
             "builder": "transformers",
             "args": {"model_type": model_type},

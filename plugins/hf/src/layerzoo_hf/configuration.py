@@ -56,10 +56,10 @@ def has_tower(config: Any, modality: str) -> bool:
 def config_of(spec: ModelSpec, files: Files) -> Any:
     """Return the configuration of the whole network, as its type and its checkpoint have it."""
     if "model_type" in spec.args:
-        given = spec.args.to_dict()
-        fields = given.get("config", {})
+        arguments = spec.args.to_dict()
+        fields = arguments.get("config", {})
         check_configuration(spec.id, fields)
-        config = AutoConfig.for_model(given["model_type"], **(timm_backbone(fields) or fields))
+        config = AutoConfig.for_model(arguments["model_type"], **(timm_backbone(fields) or fields))
         _use_own_attention(config)
     else:
         config = read_config(spec.id, files)
@@ -71,8 +71,8 @@ def config_of(spec: ModelSpec, files: Files) -> Any:
 
 def raise_if_refused(model: str, config: Any) -> None:
     """Raises: RepositoryError for a type that families.toml refuses: it would run, and give numbers not its own."""
-    if why := family(config).get("refused"):
-        raise RepositoryError(f"{model}: {why}")
+    if reason := family(config).get("refused"):
+        raise RepositoryError(f"{model}: {reason}")
 
 
 def read_config(model: str, files: Files) -> Any:
@@ -81,15 +81,15 @@ def read_config(model: str, files: Files) -> Any:
     Raises: RepositoryError for one that is not valid JSON, that the library does not know or cannot make sense of;
         RemoteCodeError for one of a network that code in the repository defines; WeightsError where there is none.
     """
-    written = _written(model, files["config.json"])
-    refuse_crowded(model, written)
-    check_configuration(model, written)
-    name, own_code = written.get("model_type"), written.get("auto_map")
+    data = _config_data(model, files["config.json"])
+    refuse_crowded(model, data)
+    check_configuration(model, data)
+    name, own_code = data.get("model_type"), data.get("auto_map")
     if name is not None and (not isinstance(name, str) or name not in CONFIG_MAPPING):
         raise remote_code(model, f"its network, of type '{name}', is defined by") if own_code else _unknown(model, name)
-    if name is None and "architecture" in written:
+    if name is None and "architecture" in data:
         raise RepositoryError(
-            f"{model}: its config.json is timm's, for the architecture '{written['architecture']}'. Next, with the "
+            f"{model}: its config.json is timm's, for the architecture '{data['architecture']}'. Next, with the "
             f"plugin timm: timm/{model.partition('/')[2]}"
         )
     if own_code:
@@ -97,7 +97,7 @@ def read_config(model: str, files: Files) -> Any:
     try:
         changes = config_changes(model, files)
         check_configuration(model, changes)
-        config = _from_file(files["config.json"], timm_backbone(written), changes)
+        config = _from_file(files["config.json"], timm_backbone(data), changes)
     except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, StrictDataclassError) as error:
         reason = next(filter(None, str(error).splitlines()), type(error).__name__)[:_LONGEST]
         message = f"{model}: transformers {__version__} cannot make sense of its config.json: {reason}"
@@ -126,19 +126,19 @@ def _use_own_attention(config: Any) -> None:
     """Leave out an implementation of attention that needs a further library or a kernel: how a network computes is
     layerzoo's choice, and not its checkpoint's."""
     parts = (getattr(config, name, None) for name in getattr(config, "sub_configs", {}))
-    for each in (config, *parts):
-        if isinstance(each, PreTrainedConfig) and getattr(each, "_attn_implementation", None) not in _ATTENTIONS:
-            each._attn_implementation = None
+    for part in (config, *parts):
+        if isinstance(part, PreTrainedConfig) and getattr(part, "_attn_implementation", None) not in _ATTENTIONS:
+            part._attn_implementation = None
 
 
-def _written(model: str, path: Path) -> dict[str, Any]:
+def _config_data(model: str, path: Path) -> dict[str, Any]:
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise RepositoryError(f"{model}: its config.json is not valid JSON: {error}") from error
-    if not isinstance(written, dict):
-        raise RepositoryError(f"{model}: its config.json is not a JSON object, but {type(written).__name__}")
-    return written
+    if not isinstance(data, dict):
+        raise RepositoryError(f"{model}: its config.json is not a JSON object, but {type(data).__name__}")
+    return data
 
 
 def _unknown(model: str, name: Any) -> RepositoryError:
@@ -159,25 +159,25 @@ def _tell_own_code(model: str, name: str) -> None:
 def read_json(path: Path | None) -> dict[str, Any]:
     """Return a JSON object that is kept next to a checkpoint; an empty one without such a file or object."""
     try:
-        written = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        data = json.loads(path.read_text(encoding="utf-8")) if path else {}
     except (ValueError, OSError, RecursionError):
         return {}
-    return written if isinstance(written, dict) else {}
+    return data if isinstance(data, dict) else {}
 
 
 def without_cache(config: Any) -> Any:
     """Return the configuration, of every part too, of a network that keeps nothing for a next token: none will come."""
     config = copy.deepcopy(config)
-    for each in (config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))):
-        if getattr(each, "use_cache", None):
-            each.use_cache = False
+    for part in (config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))):
+        if getattr(part, "use_cache", None):
+            part.use_cache = False
     return config
 
 
 def sub_config(config: Any, modality: str) -> Any:
     """Return the configuration of the part that takes a modality; of a network that takes nothing else, the whole."""
-    found = (getattr(config, name, None) for name in SUB_CONFIGS[modality])
-    return next((each for each in found if isinstance(each, PreTrainedConfig)), config)
+    candidates = (getattr(config, name, None) for name in SUB_CONFIGS[modality])
+    return next((part for part in candidates if isinstance(part, PreTrainedConfig)), config)
 
 
 def image_size_of(config: Any, modality: str) -> tuple[int, int] | None:

@@ -66,7 +66,7 @@ def _take_inputs(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Keep what the embedding needs of the inputs, and pass on those that the backbone knows."""
     prompt_length = kwargs.pop(PROMPT_LENGTH, None)
-    backbone.embedding.taken = (kwargs.get("attention_mask"), prompt_length)  # type: ignore[union-attr]
+    backbone.embedding.mask_and_prompt_length = (kwargs.get("attention_mask"), prompt_length)  # type: ignore[union-attr]
     return args, kwargs
 
 
@@ -76,8 +76,8 @@ def _run_after(backbone: nn.Module, args: tuple[Any, ...], output: Any) -> None:
 
 def _run(backbone: nn.Module, output: Any) -> None:
     embedding: Any = backbone.embedding
-    mask, prompt_length = embedding.taken
-    embedding.taken = (None, None)
+    mask, prompt_length = embedding.mask_and_prompt_length
+    embedding.mask_and_prompt_length = (None, None)
     embedding(output, mask, prompt_length)
 
 
@@ -93,64 +93,64 @@ def has_library_embedding(config: Any, modality: str) -> bool:
     kind = network_class(config)
     if is_projecting(kind):
         return modality == modality_of(config)
-    others = [method for name, method in METHODS.items() if name != "text"]
-    is_dual = hasattr(kind, METHODS["text"]) and any(hasattr(kind, method) for method in others)
+    other_methods = [method for name, method in METHODS.items() if name != "text"]
+    is_dual = hasattr(kind, METHODS["text"]) and any(hasattr(kind, method) for method in other_methods)
     is_whole = modality in family(config).get("methods", {})
     return is_dual and (is_whole or hasattr(kind, METHODS[modality])) and family(config).get(NAME, True) is not False
 
 
-def library_embedding(whole: Any, modality: str) -> LibraryEmbedding:
+def library_embedding(network: Any, modality: str) -> LibraryEmbedding:
     """Return the embedding of one tower of a network, as the library's own method computes it."""
-    return LibraryEmbedding(whole, backbone_path(whole, modality), _method(whole, modality))
+    return LibraryEmbedding(network, backbone_path(network, modality), _method(network, modality))
 
 
-def _method(whole: Any, modality: str) -> str:
+def _method(network: Any, modality: str) -> str:
     """Return the name of the method that computes an embedding; of a tower with its projection, its forward pass."""
-    return "forward" if is_projecting(type(whole)) else METHODS[modality]
+    return "forward" if is_projecting(type(network)) else METHODS[modality]
 
 
-def projections(whole: Any, modality: str, *, inside: str = "") -> Mapping[str, str]:
+def projections(network: Any, modality: str, *, inside: str = "") -> Mapping[str, str]:
     """By its path in the whole network, the path in the backbone of each module that an embedding adds to a tower.
 
     inside: the path, within the module ``embedding``, of the one that has them.
     """
     owner = f"{NAME}.{inside}" if inside else NAME
-    return {name: f"{owner}.{name}" for name in _used_modules(whole, _method(whole, modality))}
+    return {name: f"{owner}.{name}" for name in _used_modules(network, _method(network, modality))}
 
 
-def _used_modules(whole: Any, method: str) -> list[str]:
+def _used_modules(network: Any, method: str) -> list[str]:
     """Return the children of a network that one of its methods names, the towers left out."""
-    paths = {backbone_path(whole, modality) for modality in METHODS}
-    return [name for name in _named_modules(whole, method) if name not in paths]
+    paths = {backbone_path(network, modality) for modality in METHODS}
+    return [name for name in _named_modules(network, method) if name not in paths]
 
 
-def _named_modules(whole: Any, method: str) -> list[str]:
+def _named_modules(network: Any, method: str) -> list[str]:
     """Return the children of a network that one of its methods names."""
-    named = inspect.unwrap(getattr(type(whole), method)).__code__.co_names
-    return [name for name in dict.fromkeys(named) if name in whole._modules]
+    names = inspect.unwrap(getattr(type(network), method)).__code__.co_names
+    return [name for name in dict.fromkeys(names) if name in network._modules]
 
 
-def library_method(whole: Any, modality: str) -> LibraryMethod | None:
+def library_method(network: Any, modality: str) -> LibraryMethod | None:
     """Return the backbone of a network of which a method is the whole forward pass; None for any other."""
-    method: str | None = family(whole.config).get("methods", {}).get(modality)
-    return None if method is None else LibraryMethod(whole, method)
+    method: str | None = family(network.config).get("methods", {}).get(modality)
+    return None if method is None else LibraryMethod(network, method)
 
 
-def method_modules(whole: Any, modality: str) -> dict[str, str]:
+def method_modules(network: Any, modality: str) -> dict[str, str]:
     """By its path in the whole network, the path of each module in :func:`library_method`."""
-    method: str | None = family(whole.config).get("methods", {}).get(modality)
-    return {} if method is None else {name: name for name in _named_modules(whole, method)}
+    method: str | None = family(network.config).get("methods", {}).get(modality)
+    return {} if method is None else {name: name for name in _named_modules(network, method)}
 
 
 class LibraryMethod(nn.Module):
     """A network whose forward pass is one of the library's methods."""
 
-    def __init__(self, whole: Any, method: str) -> None:
+    def __init__(self, network: Any, method: str) -> None:
         super().__init__()
-        self.config = whole.config
-        self._kind, self._method = type(whole), method
-        for name in _named_modules(whole, method):
-            self.add_module(name, getattr(whole, name))
+        self.config = network.config
+        self._kind, self._method = type(network), method
+        for name in _named_modules(network, method):
+            self.add_module(name, getattr(network, name))
 
     def forward(self, *args: Tensor, **inputs: Tensor) -> Any:
         namespace = SimpleNamespace(config=self.config, **self._modules)
@@ -160,7 +160,7 @@ class LibraryMethod(nn.Module):
 class ReturnedEmbedding(nn.Module):
     """What a network returns as its embedding already."""
 
-    taken: tuple[Tensor | None, Tensor | None] = (None, None)
+    mask_and_prompt_length: tuple[Tensor | None, Tensor | None] = (None, None)
 
     def forward(self, output: Any, mask: Tensor | None = None, prompt_length: Tensor | None = None) -> Tensor:
         embedding: Tensor = output.pooler_output
@@ -173,14 +173,14 @@ class LibraryEmbedding(nn.Module):
     The method itself runs, on an object whose tower returns the output that is there already.
     """
 
-    taken: tuple[Tensor | None, Tensor | None] = (None, None)
+    mask_and_prompt_length: tuple[Tensor | None, Tensor | None] = (None, None)
 
-    def __init__(self, whole: Any, tower: str, method: str) -> None:
+    def __init__(self, network: Any, tower: str, method: str) -> None:
         super().__init__()
-        self._kind, self._tower, self._method = type(whole), tower, method
-        self._config = whole.config
-        for name in _used_modules(whole, method):
-            self.add_module(name, getattr(whole, name))
+        self._kind, self._tower, self._method = type(network), tower, method
+        self._config = network.config
+        for name in _used_modules(network, method):
+            self.add_module(name, getattr(network, name))
 
     def forward(self, output: Any, mask: Tensor | None = None, prompt_length: Tensor | None = None) -> Tensor:
         own = copy.copy(output)  # the method puts the embedding in it
@@ -192,7 +192,9 @@ class LibraryEmbedding(nn.Module):
         method = getattr(self._kind, self._method)
         required = list(inspect.signature(method).parameters.values())[1:]
         inputs = {
-            each.name: None for each in required if each.default is each.empty and each.kind is not each.VAR_KEYWORD
+            parameter.name: None
+            for parameter in required
+            if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
         }
         result = method(namespace, **inputs, return_dict=True)
         embedding: Tensor = result[0] if self._method == "forward" else result.pooler_output

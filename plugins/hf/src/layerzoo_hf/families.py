@@ -14,8 +14,8 @@ from layerzoo.spec import TOLERANCE, Batching
 def family(config: Any) -> dict[str, Any]:
     """Return the entry of families.toml for a model type, merged with that of the type named by ``like``."""
     row: dict[str, Any] = read_table("families.toml").get(config.model_type, {})
-    other: dict[str, Any] = read_table("families.toml").get(row.get("like", ""), {})
-    return other | row | {"chain": other.get("chain", {}) | row.get("chain", {})}
+    base: dict[str, Any] = read_table("families.toml").get(row.get("like", ""), {})
+    return base | row | {"chain": base.get("chain", {}) | row.get("chain", {})}
 
 
 def batching(config: Any) -> Batching:

@@ -42,13 +42,13 @@ def leave_out_padding(network: nn.Module) -> nn.Module:
     Returns: the network, unchanged if it does not take a waveform.
     """
     config: Any = getattr(network, "config", None)
-    known = frame_and_hop(config)
+    geometry = frame_and_hop(config)
     encoder = getattr(network, "feature_extractor", None)
-    if known is None or not isinstance(encoder, nn.Module):
+    if geometry is None or not isinstance(encoder, nn.Module):
         return network
     mask_group_norms(encoder, (config.conv_kernel[0], config.conv_stride[0]))  # one, after the first convolution
     positions = getattr(getattr(network, "encoder", None), "pos_conv_embed", None)
     for layer in getattr(positions, "layers", ()):  # each one reads the output of the previous one at the padding
-        zero_padded_frames(layer, known, axis=2)
+        zero_padded_frames(layer, geometry, axis=2)
     pass_lengths(network, keep_mask=True)
     return network

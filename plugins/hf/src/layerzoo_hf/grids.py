@@ -29,21 +29,21 @@ CHAIN: dict[str, Any] = {
 """Fields of :class:`layerzoo.authoring.Chain` for these towers."""
 
 
-def passed_with_grid(made: Mapping[str, Any], taken: Collection[str]) -> dict[str, str]:
+def passed_with_grid(outputs: Mapping[str, Any], parameters: Collection[str]) -> dict[str, str]:
     """Return the arguments of a tower, by the names of the processor's outputs for them; empty if it takes no grid.
 
     Args:
-        made: the outputs of the processor.
-        taken: the arguments of the network.
+        outputs: the outputs of the processor.
+        parameters: the arguments of the network.
     """
-    if GRID not in taken or f"{_PREFIX}{GRID}" not in made:
+    if GRID not in parameters or f"{_PREFIX}{GRID}" not in outputs:
         return {}
-    return {f"{_PREFIX}{name}": name for name in taken if isinstance(made.get(f"{_PREFIX}{name}"), Tensor)}
+    return {f"{_PREFIX}{name}": name for name in parameters if isinstance(outputs.get(f"{_PREFIX}{name}"), Tensor)}
 
 
-def is_with_grid(passed: Collection[str]) -> bool:
+def is_with_grid(outputs: Collection[str]) -> bool:
     """Return whether a grid is among the outputs of a processor that a network takes."""
-    return f"{_PREFIX}{GRID}" in passed
+    return f"{_PREFIX}{GRID}" in outputs
 
 
 def with_batch_axis(network: nn.Module) -> nn.Module:
@@ -84,6 +84,6 @@ class _PatchBatch:
 
     def separate(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Pass the activation of a module to its child as (row, token, channel)."""
-        found = output[0] if isinstance(output, tuple) else output
-        if isinstance(found, Tensor) and found.ndim == 2 and found.shape[0] % self.rows == 0:
-            module.rows(found.unflatten(0, (self.rows, -1)))  # type: ignore[operator]
+        activation = output[0] if isinstance(output, tuple) else output
+        if isinstance(activation, Tensor) and activation.ndim == 2 and activation.shape[0] % self.rows == 0:
+            module.rows(activation.unflatten(0, (self.rows, -1)))  # type: ignore[operator]

@@ -48,7 +48,7 @@ def identify(model: str, files: Files) -> list[dict[str, Any]] | None:
     config = read_config(model, files)
     main, *towers = modalities_of(model, config)
     try:
-        return [_declared(config, files, main, encoder), *(_tower(config, files, each, encoder) for each in towers)]
+        return [_declared(config, files, main, encoder), *(_tower(config, files, tower, encoder) for tower in towers)]
     except UNMADE as error:
         if any("auto_map" in _json(files.get(name)) for name in _CONFIGURATIONS):
             raise remote_code(model, "its tokenizer or processor is") from error
@@ -77,7 +77,7 @@ def modalities_of(model: str, config: Any) -> list[Modality]:
             f"{model}: a network of type '{config.model_type}' takes {network.main_input_name}, which is not one of "
             f"{', '.join(MODALITIES)}"
         )
-    towers = [each for each in MODALITIES if each != main and has_tower(config, each)]
+    towers = [tower for tower in MODALITIES if tower != main and has_tower(config, tower)]
     compares = main == "text" and hasattr(network, "get_text_features")
     return [*towers, main] if compares else [main, *towers]
 
@@ -125,7 +125,7 @@ def default_of(config: Any, modality: Modality, encoder: SentenceEncoder | None)
 def _json(path: Path | None) -> dict[str, Any]:
     """Read a JSON object next to a checkpoint; return an empty one if the file is missing or holds something else."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        data = json.loads(path.read_text(encoding="utf-8")) if path else {}
     except (ValueError, OSError, RecursionError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return data if isinstance(data, dict) else {}

@@ -77,19 +77,19 @@ class LibraryProcessor:
         Raises: SampleError where the library refuses the image, ProcessorError where it makes several inputs of it.
         """
         try:
-            made = outputs(self.processor, image if self.is_clip else [image], is_clip=self.is_clip)
+            batch = outputs(self.processor, image if self.is_clip else [image], is_clip=self.is_clip)
         except Exception as error:  # the library raises whatever its arithmetic on a size leads to
-            raise SampleError("image", f"{self.name} refuses it: {_told(error)}") from error
-        if reason := _misshaped(self.processor, made, self.is_clip, self.arguments):
+            raise SampleError("image", f"{self.name} refuses it: {_message_of(error)}") from error
+        if reason := _misshaped(self.processor, batch, self.is_clip, self.arguments):
             raise ProcessorError(reason, processor=self.name)
         main = next(iter(self.arguments))
         with_grid = is_with_grid(self.arguments)  # then the patches have no batch axis
-        pixels = made[main] if with_grid else _row(made[main], self.is_clip)
+        pixels = batch[main] if with_grid else _row(batch[main], self.is_clip)
         inputs = {self.arguments[main]: _array(pixels, np.float32)}
         for output, argument in self.arguments.items():
-            if output != main and isinstance(made.get(output), Tensor):
-                inputs[argument] = _array(_row(made[output], self.is_clip and not with_grid))
-        mask = None if self.mask is None or self.mask not in made else _array(made[self.mask][0])
+            if output != main and isinstance(batch.get(output), Tensor):
+                inputs[argument] = _array(_row(batch[output], self.is_clip and not with_grid))
+        mask = None if self.mask is None or self.mask not in batch else _array(batch[self.mask][0])
         return ImageInputs(inputs, mask)
 
 
@@ -100,17 +100,17 @@ def outputs(processor: Any, images: Sequence[Any], *, is_clip: bool = False) -> 
     """
     with torch.device("cpu"):  # a trace may have put another one in force
         if isinstance(processor, BaseVideoProcessor):
-            made = processor(videos=[list(images)], do_sample_frames=False, return_tensors="pt")
+            batch = processor(videos=[list(images)], do_sample_frames=False, return_tensors="pt")
         else:
-            made = processor(images=list(images), return_tensors="pt")
-    return {main_output(processor, {}): made} if isinstance(made, Tensor) else dict(made)
+            batch = processor(images=list(images), return_tensors="pt")
+    return {main_output(processor, {}): batch} if isinstance(batch, Tensor) else dict(batch)
 
 
-def main_output(processor: Any, made: Mapping[str, Any]) -> str:
+def main_output(processor: Any, batch: Mapping[str, Any]) -> str:
     """Return the name of the output that holds the pixels."""
     names = [*getattr(processor, "model_input_names", ()), "pixel_values"]
-    tensors = [name for name, value in made.items() if isinstance(value, Tensor)]
-    return next((name for name in names if name in made), next(iter(tensors), names[0]))
+    tensors = [name for name, value in batch.items() if isinstance(value, Tensor)]
+    return next((name for name in names if name in batch), next(iter(tensors), names[0]))
 
 
 def _row(tensor: Tensor, is_clip: bool) -> Tensor:
@@ -123,28 +123,30 @@ def _array(tensor: Tensor, dtype: Any = None) -> NDArray[Any]:
     return np.asarray(values.numpy(), dtype=dtype)
 
 
-def _told(error: Exception) -> str:
+def _message_of(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _misshaped(processor: Any, made: Mapping[str, Any], is_clip: bool, passed: Collection[str]) -> str | None:
-    """Why what a processor made of one image is not one input of a network; None where it is.
+def _misshaped(processor: Any, batch: Mapping[str, Any], is_clip: bool, output_names: Collection[str]) -> str | None:
+    """Return why the output of a processor for one image is not one input of a network; None if it is one.
 
-    passed: the names of the outputs that the network takes.
+    output_names: the names of the outputs that the network takes.
     """
-    name, main = type(processor).__name__, made.get(main_output(processor, made))
+    name, main = type(processor).__name__, batch.get(main_output(processor, batch))
     if not isinstance(main, Tensor):
         return f"{name} makes no tensor of pixels of an image alone"
     if is_clip:
         is_one = (main.ndim == 5 and main.shape[0] == 1) or main.ndim == 4
         return None if is_one else f"{name} makes patches of a video, {tuple(main.shape)}, and not one map for a frame"
-    with_grid = is_with_grid(passed)
-    others = [
-        made[each] for each in passed if isinstance(made.get(each), Tensor) and not (with_grid and made[each] is main)
+    with_grid = is_with_grid(output_names)
+    tensors = [
+        batch[output]
+        for output in output_names
+        if isinstance(batch.get(output), Tensor) and not (with_grid and batch[output] is main)
     ]
-    if with_grid and main.ndim == 2 and all(each.shape[0] == 1 for each in others):
+    if with_grid and main.ndim == 2 and all(tensor.shape[0] == 1 for tensor in tensors):
         return None
-    if main.ndim not in (3, 4) or any(each.shape[0] != 1 for each in (main, *others)):
+    if main.ndim not in (3, 4) or any(tensor.shape[0] != 1 for tensor in (main, *tensors)):
         return f"{name} makes tiles or patches of an image, {tuple(main.shape)}, and not one map"
     return None
 
@@ -159,48 +161,50 @@ def own_processor(config: Any, files: Files, modality: Modality) -> Any:
     for images of the size that the configuration names. None where the library has none.
     """
     with quiet():
-        if modality == "video" and (found := _beside_for_videos(files)):
-            return found
-        if found := _beside(files, config):
-            return found
+        if modality == "video" and (processor := _beside_for_videos(files)):
+            return processor
+        if processor := _beside(files, config):
+            return processor
         kind = _default_class(config, modality)
         return None if kind is None else _resized(kind(), image_size_of(config, modality))
 
 
 def _default_class(config: Any, modality: Modality) -> Any:
-    named = family(config).get("images")
-    if named is not None:
-        return getattr(transformers, named)
+    class_name = family(config).get("images")
+    if class_name is not None:
+        return getattr(transformers, class_name)
     return default_class(config, IMAGE_PROCESSOR_MAPPING) or default_class(config, VIDEO_PROCESSOR_MAPPING)
 
 
 def _beside(files: Files, config: Any) -> Any:
     """Return the image processor that the files next to a checkpoint configure."""
-    named = "preprocessor_config.json" in files or "image_processor" in read_json(files.get("processor_config.json"))
-    if not named and not (config.model_type == "timm_wrapper" and "config.json" in files):
+    is_configured = "preprocessor_config.json" in files or "image_processor" in read_json(
+        files.get("processor_config.json")
+    )
+    if not is_configured and not (config.model_type == "timm_wrapper" and "config.json" in files):
         return None
-    where = next(
+    settings_path = next(
         files[name] for name in ("preprocessor_config.json", "processor_config.json", "config.json") if name in files
     )
     options = {"local_files_only": True, "trust_remote_code": False}
-    return AutoImageProcessor.from_pretrained(where.parent, backend="pil", **options)
+    return AutoImageProcessor.from_pretrained(settings_path.parent, backend="pil", **options)
 
 
 def _beside_for_videos(files: Files) -> Any:
     """Return the video processor that the files next to a checkpoint configure; None for an image processor."""
-    written = read_json(files.get("preprocessor_config.json"))
-    kinds = [str(written.get(key, "")) for key in ("video_processor_type", "image_processor_type")]
-    where = [
+    settings = read_json(files.get("preprocessor_config.json"))
+    kinds = [str(settings.get(key, "")) for key in ("video_processor_type", "image_processor_type")]
+    candidates = [
         files.get("video_preprocessor_config.json"),
         files.get("processor_config.json")
         if "video_processor" in read_json(files.get("processor_config.json"))
         else None,
         files.get("preprocessor_config.json") if any("VideoProcessor" in kind for kind in kinds) else None,
     ]
-    found = next((path for path in where if path is not None), None)
-    if found is None:
+    settings_path = next((path for path in candidates if path is not None), None)
+    if settings_path is None:
         return None
-    return AutoVideoProcessor.from_pretrained(found.parent, local_files_only=True, trust_remote_code=False)
+    return AutoVideoProcessor.from_pretrained(settings_path.parent, local_files_only=True, trust_remote_code=False)
 
 
 def _resized(processor: Any, size: tuple[int, int] | None) -> Any:
@@ -210,8 +214,8 @@ def _resized(processor: Any, size: tuple[int, int] | None) -> Any:
     """
     if size is None:
         return processor
-    made = _sizes(processor)
-    if made is None or len(set(made)) > 1 or made[0] == size:
+    sizes = _sizes(processor)
+    if sizes is None or len(set(sizes)) > 1 or sizes[0] == size:
         return processor
     changed = type(processor)(**_settings_for(processor, size))
     return changed if _sizes(changed) == [size, size] else processor
@@ -220,35 +224,35 @@ def _resized(processor: Any, size: tuple[int, int] | None) -> Any:
 def _settings_for(processor: Any, size: tuple[int, int]) -> dict[str, Any]:
     """Settings for another size, with the same share of the resized image."""
     height, width = size
-    known = _size_of(getattr(processor, "size", None))
+    edges = _size_of(getattr(processor, "size", None))
     crop = _size_of(getattr(processor, "crop_size", None)) if getattr(processor, "do_center_crop", False) else {}
     if not crop:
         return {
-            "size": {"shortest_edge": min(size)} if "shortest_edge" in known else {"height": height, "width": width}
+            "size": {"shortest_edge": min(size)} if "shortest_edge" in edges else {"height": height, "width": width}
         }
     share = min(size) / min(crop.values())
     return {
-        "size": {side: round(length * share) for side, length in known.items()},
+        "size": {side: round(length * share) for side, length in edges.items()},
         "crop_size": {"height": height, "width": width},
     }
 
 
 def _size_of(size: Any) -> dict[str, int]:
-    known = dict(size) if isinstance(size, Mapping | SizeDict) else {}
-    return {side: length for side, length in known.items() if length is not None}
+    sides = dict(size) if isinstance(size, Mapping | SizeDict) else {}
+    return {side: length for side, length in sides.items() if length is not None}
 
 
 def _sizes(processor: Any) -> list[tuple[int, int]] | None:
     """Height and width of what a processor makes of example images; None where it makes none of an image alone."""
     try:
-        made = [outputs(processor, [_example(*size)]) for size in ((_SIDE_PX, _SIDE_PX), _PROBES[0])]
+        batches = [outputs(processor, [_example(*size)]) for size in ((_SIDE_PX, _SIDE_PX), _PROBES[0])]
     except Exception:  # noqa: BLE001 - why is said where the processor is probed
         return None
-    found = [each.get(main_output(processor, each)) for each in made]
-    maps = [each for each in found if isinstance(each, Tensor) and each.ndim >= 2]
-    if len(maps) < len(found):
+    tensors = [batch.get(main_output(processor, batch)) for batch in batches]
+    maps = [tensor for tensor in tensors if isinstance(tensor, Tensor) and tensor.ndim >= 2]
+    if len(maps) < len(tensors):
         return None
-    return [(int(each.shape[-2]), int(each.shape[-1])) for each in maps]
+    return [(int(tensor.shape[-2]), int(tensor.shape[-1])) for tensor in maps]
 
 
 def _example(height: int, width: int) -> Image.Image:
@@ -277,11 +281,11 @@ def probed(config: Any, files: Files, modality: Modality, part: str | None = Non
     processor = own_processor(config, files, modality)
     if processor is None:
         return None
-    taken = forward_arguments(config, modality, part)
+    parameters = forward_arguments(config, modality, part)
     side = min(image_size_of(config, modality) or (_SIDE_PX, _SIDE_PX))
     key = type(processor), processor.to_json_string()
     with quiet():
-        return _probe(_ByKey(processor, key), tuple(taken.items()), side, modality == "video")
+        return _probe(_ByKey(processor, key), tuple(parameters.items()), side, modality == "video")
 
 
 class _ByKey:
@@ -299,43 +303,45 @@ class _ByKey:
 
 
 @lru_cache(maxsize=64)
-def _probe(by_key: _ByKey, taken: tuple[tuple[str, bool], ...], side: int, is_clip: bool) -> Probed:
-    """taken: the arguments of the network, and whether each must be there."""
-    processor, arguments = by_key.processor, dict(taken)
+def _probe(by_key: _ByKey, parameters: tuple[tuple[str, bool], ...], side: int, is_clip: bool) -> Probed:
+    """parameters: the arguments of the network, and whether each is required."""
+    processor, arguments = by_key.processor, dict(parameters)
 
     def refuse(reason: str) -> Probed:
         return Probed(LibraryProcessor(processor, {}, is_clip), _named_size(processor), refused=reason)
 
-    made: list[Mapping[str, Any]] = []
+    batches: list[Mapping[str, Any]] = []
     failures: list[Exception] = []
     for size in ((side, side), *_PROBES):
         image = _example(*size)
         try:
-            made.append(outputs(processor, [image] * 2 if is_clip else [image], is_clip=is_clip))
+            batches.append(outputs(processor, [image] * 2 if is_clip else [image], is_clip=is_clip))
         except ImportError:
             raise
         except Exception as error:  # noqa: BLE001 - the reason is reported
             failures.append(error)  # one image may be too narrow, where others are not
             continue
-        passed = _passed(processor, made[-1], arguments)
-        if reason := _misshaped(processor, made[-1], is_clip, passed):
+        by_output = _arguments_by_output(processor, batches[-1], arguments)
+        if reason := _misshaped(processor, batches[-1], is_clip, by_output):
             return refuse(reason)
-    if not made:
-        return refuse(f"{type(processor).__name__} cannot be called with {_what(is_clip)} alone: {_told(failures[0])}")
-    passed = _passed(processor, made[0], arguments)
-    if missing := [name for name, is_needed in taken if is_needed and name not in passed.values()]:
+    if not batches:
+        example_input = "the frames of a video" if is_clip else "an image"
+        reason = _message_of(failures[0])
+        return refuse(f"{type(processor).__name__} cannot be called with {example_input} alone: {reason}")
+    by_output = _arguments_by_output(processor, batches[0], arguments)
+    if missing := [name for name, is_needed in parameters if is_needed and name not in by_output.values()]:
         needed = ", ".join(missing)
         return refuse(f"its network takes {needed} too, and {type(processor).__name__} does not make that")
-    main = next(iter(passed))
-    shapes = {tuple(each[main].shape[1:] if not is_clip else each[main].shape[-3:]) for each in made}
-    if is_with_grid(passed):
-        return Probed(LibraryProcessor(processor, passed), (side, side))
-    call = LibraryProcessor(processor, passed, is_clip, None if is_clip else _mask(made[0], main))
-    if made[0][main].ndim == 3 and not is_clip:
+    main = next(iter(by_output))
+    shapes = {tuple(batch[main].shape[1:] if not is_clip else batch[main].shape[-3:]) for batch in batches}
+    if is_with_grid(by_output):
+        return Probed(LibraryProcessor(processor, by_output), (side, side))
+    call = LibraryProcessor(processor, by_output, is_clip, None if is_clip else _mask(batches[0], main))
+    if batches[0][main].ndim == 3 and not is_clip:
         if len(shapes) > 1:
             return refuse(f"{call.name} makes patches of an image, and their number depends on the image")
         return Probed(call, _named_size(processor) or (side, side))
-    return _sized(call, made[0][main], len(shapes) > 1)
+    return _sized(call, batches[0][main], len(shapes) > 1)
 
 
 def _sized(call: LibraryProcessor, square: Tensor, variable_size: bool) -> Probed:
@@ -343,30 +349,26 @@ def _sized(call: LibraryProcessor, square: Tensor, variable_size: bool) -> Probe
     size_px = int(square.shape[-2]), int(square.shape[-1])
     if variable_size:
         example = _example(min(size_px), min(size_px))
-        made = outputs(call.processor, [example] * 2 if call.is_clip else [example], is_clip=call.is_clip)
-        again = made[next(iter(call.arguments))]
-        size_px = int(again.shape[-2]), int(again.shape[-1])
+        batch = outputs(call.processor, [example] * 2 if call.is_clip else [example], is_clip=call.is_clip)
+        pixels = batch[next(iter(call.arguments))]
+        size_px = int(pixels.shape[-2]), int(pixels.shape[-1])
     return Probed(call, size_px, variable_size)
 
 
-def _what(is_clip: bool) -> str:
-    return "the frames of a video" if is_clip else "an image"
-
-
-def _passed(processor: Any, made: Mapping[str, Any], taken: Mapping[str, bool]) -> dict[str, str]:
+def _arguments_by_output(processor: Any, batch: Mapping[str, Any], parameters: Mapping[str, bool]) -> dict[str, str]:
     """Return the arguments of the network, by the names of the outputs that go there, the pixels first."""
-    main = main_output(processor, made)
-    argument = main if main in taken else next(iter(taken), main)
-    others = [name for name, value in made.items() if name in taken and name != main and isinstance(value, Tensor)]
-    return {main: argument} | {name: name for name in others if name != argument} | passed_with_grid(made, taken)
+    main = main_output(processor, batch)
+    argument = main if main in parameters else next(iter(parameters), main)
+    names = [name for name, value in batch.items() if name in parameters and name != main and isinstance(value, Tensor)]
+    return {main: argument} | {name: name for name in names if name != argument} | passed_with_grid(batch, parameters)
 
 
-def _mask(made: Mapping[str, Any], main: str) -> str | None:
+def _mask(batch: Mapping[str, Any], main: str) -> str | None:
     """Return the output that is a mask of the pixels: of (height, width), or of each patch."""
-    shape = made[main].shape
-    wanted = shape[-2:] if len(shape) == 4 else shape[1:2]
-    named = (name for name, value in made.items() if name.endswith("mask") and isinstance(value, Tensor))
-    return next((name for name in named if made[name].shape[1:] == wanted), None)
+    shape = batch[main].shape
+    mask_shape = shape[-2:] if len(shape) == 4 else shape[1:2]
+    mask_names = (name for name, value in batch.items() if name.endswith("mask") and isinstance(value, Tensor))
+    return next((name for name in mask_names if batch[name].shape[1:] == mask_shape), None)
 
 
 def _named_size(processor: Any) -> tuple[int, int] | None:
@@ -374,10 +376,10 @@ def _named_size(processor: Any) -> tuple[int, int] | None:
     if counts_pixels(processor):
         return None
     for size in (getattr(processor, "crop_size", None), getattr(processor, "size", None)):
-        known = _size_of(size)
-        if "height" in known and "width" in known:
-            return known["height"], known["width"]
-        if side := known.get("shortest_edge") or known.get("longest_edge"):
+        sides = _size_of(size)
+        if "height" in sides and "width" in sides:
+            return sides["height"], sides["width"]
+        if side := sides.get("shortest_edge") or sides.get("longest_edge"):
             return side, side
     return None
 
@@ -392,28 +394,28 @@ def describe_images(
 
     What is said of resizing, cropping and normalization is a description: the processor itself is called.
     """
-    found = probed(config, files, modality, part)
-    if found is None:
+    probe = probed(config, files, modality, part)
+    if probe is None:
         return None
-    size_px = found.size_px if found.refused is None else (image_size_of(config, modality) or found.size_px)
+    size_px = probe.size_px if probe.refused is None else (image_size_of(config, modality) or probe.size_px)
     if size_px is None:
         size_px = _SIDE_PX, _SIDE_PX
-    processor = found.call.processor
+    processor = probe.call.processor
     return {
         "size_px": list(size_px),
         **_described(processor),
-        "processor": found.call.name,
+        "processor": probe.call.name,
         "backend": backend_of(processor),
         "settings": settings_of(processor),
-        **({"variable_size": True} if found.variable_size else {}),
-        **({"refused": found.refused} if found.refused else {}),
+        **({"variable_size": True} if probe.variable_size else {}),
+        **({"refused": probe.refused} if probe.refused else {}),
     }
 
 
 def describe_videos(config: Any, files: Files) -> dict[str, Any] | None:
     """Describe how many frames a network takes at once, and what the library's processor makes of them."""
     part = sub_config(config, "video")
-    frames = next((found for name in _FRAMES if isinstance(found := getattr(part, name, None), int)), None)
+    frames = next((count for name in _FRAMES if isinstance(count := getattr(part, name, None), int)), None)
     image = None if frames is None else describe_images(config, files, "video")
     return None if image is None else {"frames": frames, "joint": True, "image": image}
 
@@ -433,15 +435,15 @@ def image_processor(spec: ModelSpec, config: Any, files: Files) -> Callable[...,
         return None
     frames_alone = isinstance(spec.preprocess, VideoPreprocess) and not spec.preprocess.joint
     modality: Modality = "vision" if frames_alone else spec.modality
-    found = probed(config, files, modality, spec.args.get("part"))
-    if found is not None and modality == "video" and spec.preprocess is None:
-        unknown = f"its configuration does not say how many frames its network takes, nor does {found.call.name}"
+    probe = probed(config, files, modality, spec.args.get("part"))
+    if probe is not None and modality == "video" and spec.preprocess is None:
+        unknown = f"its configuration does not say how many frames its network takes, nor does {probe.call.name}"
         raise ProcessorError(
-            f"{spec.id}: {found.refused or unknown}. "
+            f"{spec.id}: {probe.refused or unknown}. "
             "Next: declare `preprocess: {frames: …, joint: true, image: …}` in a registry.yaml",
-            processor=found.call.name,
+            processor=probe.call.name,
         )
-    return None if found is None or found.refused is not None else found.call
+    return None if probe is None or probe.refused is not None else probe.call
 
 
 def backend_of(processor: Any) -> str:
@@ -462,10 +464,10 @@ def _modules(kind: type) -> str:
 
 def settings_of(processor: Any) -> dict[str, Any]:
     """Return the settings of a processor as JSON, without its class."""
-    written: dict[str, Any] = json.loads(processor.to_json_string())
+    settings: dict[str, Any] = json.loads(processor.to_json_string())
     return {
         name: value if len(json.dumps(value)) <= _LONGEST_SETTING else f"{len(value)} values"
-        for name, value in sorted(written.items())
+        for name, value in sorted(settings.items())
         if value is not None and name not in _SERVICE and not name.startswith("_") and not name.endswith("_type")
     }
 
@@ -490,10 +492,12 @@ def _described(processor: Any) -> dict[str, Any]:
 
 
 def _of_three(values: Any) -> tuple[float, float, float] | None:
-    given = [float(value) for value in (values if isinstance(values, list | tuple) else [values]) if value is not None]
-    if len(given) == 1:
-        given *= 3
-    return (given[0], given[1], given[2]) if len(given) == 3 else None
+    numbers = [
+        float(value) for value in (values if isinstance(values, list | tuple) else [values]) if value is not None
+    ]
+    if len(numbers) == 1:
+        numbers *= 3
+    return (numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 else None
 
 
 def _interpolation(processor: Any) -> str:

@@ -119,11 +119,11 @@ def _missing_module(error: ImportError) -> str | None:
     The library's own words come first in its messages, and what it repeats of a repository is between quotes.
     """
     if error.name is not None:
-        whole, top = error.name, error.name.partition(".")[0]
-        return next((name for name in (whole, top) if name in _PACKAGES), None)
+        full_name, top = error.name, error.name.partition(".")[0]
+        return next((name for name in (full_name, top) if name in _PACKAGES), None)
     own_words = _QUOTE.split(str(error))[0]
-    named = (_BY_PACKAGE.get(word.strip(".-").lower()) for word in _WORD.findall(own_words))
-    return next((module for module in named if module is not None and not _is_installed(module)), None)
+    modules = (_BY_PACKAGE.get(word.strip(".-").lower()) for word in _WORD.findall(own_words))
+    return next((module for module in modules if module is not None and not _is_installed(module)), None)
 
 
 def _is_installed(module: str) -> bool:
@@ -162,9 +162,9 @@ def without_hub_kernels() -> Iterator[None]:
         hub_kernels._kernels_enabled = enabled
 
 
-def remote_code(model: str, what: str) -> RemoteCodeError:
-    """what: the part of the model, and its verb."""
+def remote_code(model: str, subject: str) -> RemoteCodeError:
+    """subject: the part of the model, and its verb."""
     return RemoteCodeError(
-        f"{model}: {what} code in its repository, which layerzoo never runs. Next: another "
+        f"{model}: {subject} code in its repository, which layerzoo never runs. Next: another "
         "checkpoint, of a network that the library knows, or a plugin of your own that builds this one (zoo plugin new)"
     )

@@ -72,11 +72,11 @@ def module_rows(model: str, files: Files, route: str | None = None) -> list[Modu
     rows = read_file(model, files, MODULES)
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "type" in row for row in rows):
         raise RepositoryError(f"{model}: its {MODULES} is not a list of modules, each with a 'type' and a 'path'")
-    named = [ModuleEntry(str(row["type"]), folder_in(str(row.get("path") or ""))) for row in rows]
-    found = [each for row in named for each in _routed(model, files, row, route, _DEEPEST)]
-    if route is not None and not any(row.kind in _ROUTERS for row in named):
+    entries = [ModuleEntry(str(row["type"]), folder_in(str(row.get("path") or ""))) for row in rows]
+    modules = [module for row in entries for module in _routed(model, files, row, route, _DEEPEST)]
+    if route is not None and not any(row.kind in _ROUTERS for row in entries):
         raise RepositoryError(f"{model}: args say `route: {route}`, and it has no router. Next: leave `route` out")
-    return found
+    return modules
 
 
 def _routed(model: str, files: Files, row: ModuleEntry, route: str | None, depth: int) -> Iterator[ModuleEntry]:
@@ -84,18 +84,18 @@ def _routed(model: str, files: Files, row: ModuleEntry, route: str | None, depth
         yield row
         return
     below = f"{row.folder}/" if row.folder else ""
-    name = next((f"{below}{each}" for each in _ROUTER_SETTINGS if f"{below}{each}" in files), None)
+    name = next((f"{below}{file}" for file in _ROUTER_SETTINGS if f"{below}{file}" in files), None)
     if name is None:
         raise RepositoryError(f"{model}: its {row.kind} in '{row.folder or '.'}' has no {_ROUTER_SETTINGS[0]}")
-    written = read_file(model, files, name)
+    settings = read_file(model, files, name)
     try:
-        types, structure = dict(written["types"]), dict(written["structure"])
-        chosen = structure[_route(model, structure, written.get("parameters") or {}, route)]
-        inner = [ModuleEntry(str(types[each]), folder_in(f"{below}{each}")) for each in chosen]
+        types, structure = dict(settings["types"]), dict(settings["structure"])
+        keys = structure[_route(model, structure, settings.get("parameters") or {}, route)]
+        inner = [ModuleEntry(str(types[key]), folder_in(f"{below}{key}")) for key in keys]
     except (KeyError, TypeError, ValueError) as error:
         raise RepositoryError(f"{model}: its {name} describes no router: {error!r}") from error
-    for each in inner:
-        yield from _routed(model, files, each, route, depth - 1)
+    for entry in inner:
+        yield from _routed(model, files, entry, route, depth - 1)
 
 
 def _route(model: str, structure: Mapping[str, Any], parameters: Mapping[str, Any], task: str | None) -> str:
@@ -113,13 +113,13 @@ def _route(model: str, structure: Mapping[str, Any], parameters: Mapping[str, An
     if default is None and parameters.get("allow_empty_key", True):
         default = next(iter(structure), None)
     direct = next((name for name in (task, "text") if name in structure), None)
-    named = direct or (None if task else default)
-    if named is not None:
-        return str(named)
-    asked = f"`route: {task}`" if task else "a text"
+    route = direct or (None if task else default)
+    if route is not None:
+        return str(route)
+    request = f"`route: {task}`" if task else "a text"
     raise RepositoryError(
-        f"{model}: its router has no route for {asked}. Its routes: {', '.join(structure)}. Next: declare a model in a "
-        "registry.yaml with these `weights` and `args: {route: …}`"
+        f"{model}: its router has no route for {request}. Its routes: {', '.join(structure)}. Next: declare a model in "
+        "a registry.yaml with these `weights` and `args: {route: …}`"
     )
 
 
@@ -146,22 +146,22 @@ def network_files(files: Files, folder: str) -> Files:
     """
     if not folder:
         return files
-    kept = {name: path for name, path in files.paths.items() if "/" in name or name in (MODULES, SETTINGS)}
+    shared = {name: path for name, path in files.paths.items() if "/" in name or name in (MODULES, SETTINGS)}
     own = {name.removeprefix(f"{folder}/"): path for name, path in files.paths.items() if name.startswith(f"{folder}/")}
-    return replace(files, paths={**kept, **own})
+    return replace(files, paths={**shared, **own})
 
 
 def transformer_settings(model: str, files: Files) -> Mapping[str, Any]:
     """Return the settings of the network's own module, as sentence-transformers wrote them."""
-    named = (name for name in _TRANSFORMER_SETTINGS if name in files)
-    return next((said for name in named if (said := read_file(model, files, name))), {})
+    names = (name for name in _TRANSFORMER_SETTINGS if name in files)
+    return next((settings for name in names if (settings := read_file(model, files, name))), {})
 
 
 def config_changes(model: str, files: Files) -> dict[str, Any]:
     """Return what sentence-transformers changes in a network's config.json when it loads it."""
     settings = transformer_settings(model, files) if MODULES in files else {}
-    given = settings.get("config_kwargs") or settings.get("config_args") or {}
-    return {name: value for name, value in given.items() if name not in HUB}
+    options = settings.get("config_kwargs") or settings.get("config_args") or {}
+    return {name: value for name, value in options.items() if name not in HUB}
 
 
 def read_file(model: str, files: Files, name: str) -> Any:

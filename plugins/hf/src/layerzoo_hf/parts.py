@@ -39,11 +39,14 @@ def _main_input(kind: Any) -> str:
     A tower may state the main input of the whole network, which it does not take. Then it is the first input of one of
     the four modalities.
     """
-    taken = inspect.signature(kind.forward).parameters
-    stated = [kind.main_input_name] if isinstance(kind.main_input_name, str) else list(kind.main_input_name)
-    if len(stated) == 1 and stated[0] in taken:
-        return str(stated[0])
-    return next((name for name in (*stated, *taken) if name in taken and name in _MODALITIES), str(stated[0]))
+    parameters = inspect.signature(kind.forward).parameters
+    main_inputs = [kind.main_input_name] if isinstance(kind.main_input_name, str) else list(kind.main_input_name)
+    if len(main_inputs) == 1 and main_inputs[0] in parameters:
+        return str(main_inputs[0])
+    return next(
+        (name for name in (*main_inputs, *parameters) if name in parameters and name in _MODALITIES),
+        str(main_inputs[0]),
+    )
 
 
 def network_class(config: Any) -> Any:
@@ -63,8 +66,10 @@ def _projecting_class(config: Any) -> Any:
     the configuration names one; None for any other."""
     if getattr(config, "sub_configs", None):
         return None
-    named: Iterator[Any] = (getattr(transformers, name, None) for name in getattr(config, "architectures", None) or ())
-    return next((kind for kind in named if is_projecting(kind) and kind.config_class is type(config)), None)
+    classes: Iterator[Any] = (
+        getattr(transformers, name, None) for name in getattr(config, "architectures", None) or ()
+    )
+    return next((kind for kind in classes if is_projecting(kind) and kind.config_class is type(config)), None)
 
 
 def is_projecting(kind: Any) -> bool:
@@ -84,8 +89,8 @@ def new_network(config: Any, **options: Any) -> Any:
 
 def base_class(kind: type) -> Any:
     """Return the class of the base network of a class of configurations; of several, the first."""
-    found = MODEL_MAPPING[kind]
-    return found[0] if isinstance(found, tuple) else found
+    classes = MODEL_MAPPING[kind]
+    return classes[0] if isinstance(classes, tuple) else classes
 
 
 def forward_arguments(config: Any, modality: Modality, part: str | None = None) -> dict[str, bool]:
@@ -129,8 +134,8 @@ def backbone_path(network: nn.Module, modality: str) -> str:
 
 
 def _tower(network: nn.Module, modality: str) -> str:
-    wanted = [getattr(network.config, name, None) for name in SUB_CONFIGS[modality]]
-    kinds = tuple(type(config) for config in wanted if config is not None)
+    configs = [getattr(network.config, name, None) for name in SUB_CONFIGS[modality]]
+    kinds = tuple(type(config) for config in configs if config is not None)
     towers = [
         path
         for path, module in network.named_modules()

@@ -120,9 +120,9 @@ def _check_audio(model: str, settings: Mapping[str, Any]) -> None:
             _require(model, f"samples by `{name}`", settings[name] * rate, _SAMPLES)
 
 
-def _require(model: str, what: str, value: float, limit: int) -> None:
+def _require(model: str, quantity: str, value: float, limit: int) -> None:
     if not value <= limit:
-        raise TooLargeError(f"{model}: its processor has {value:.3g} as {what}, and at most {limit:,} is read")
+        raise TooLargeError(f"{model}: its processor has {value:.3g} as {quantity}, and at most {limit:,} is read")
 
 
 def _is_number(value: Any) -> bool:

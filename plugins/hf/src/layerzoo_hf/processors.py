@@ -31,13 +31,13 @@ def library_processor(config: Any, files: Files, mapping: Any, auto: Any) -> Any
     if "preprocessor_config.json" in files:
         folder = files["preprocessor_config.json"].parent
         return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    named = family(config).get("features" if auto is AutoFeatureExtractor else "images")
-    kind = default_class(config, mapping) if named is None else getattr(transformers, named)
+    class_name = family(config).get("features" if auto is AutoFeatureExtractor else "images")
+    kind = default_class(config, mapping) if class_name is None else getattr(transformers, class_name)
     if kind is None:
         return None
-    taken = inspect.signature(kind.__init__).parameters
+    parameters = inspect.signature(kind.__init__).parameters
     bins = getattr(sub_config(config, "audio"), "num_mel_bins", None)
-    usual = {name: bins for name in ("feature_size", "num_mel_bins") if bins is not None and name in taken}
+    usual = {name: bins for name in ("feature_size", "num_mel_bins") if bins is not None and name in parameters}
     return kind(**usual, **(family(config).get("extractor", {}) if auto is AutoFeatureExtractor else {}))
 
 
@@ -50,6 +50,10 @@ def default_class(config: Any, mapping: Any) -> Any:
     siblings = [name for name in CONFIG_MAPPING_NAMES if model_type_to_module_name(name) == home]
     for kind in (type(config), *(CONFIG_MAPPING[name] for name in siblings)):
         if kind in mapping:
-            found = mapping[kind]
-            return (found.get("pil") or next(iter(found.values()))) if isinstance(found, dict) else found
+            processors = mapping[kind]
+            return (
+                (processors.get("pil") or next(iter(processors.values())))
+                if isinstance(processors, dict)
+                else processors
+            )
     return None

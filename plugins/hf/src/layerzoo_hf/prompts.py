@@ -35,8 +35,8 @@ class ModelPrompts:
         """
         # truncation=True would stay in force for every text after this one
         added = self.adds_special_tokens
-        made = self.library(prompt, truncation=False, padding=False, add_special_tokens=added)
-        ids: list[int] = list(made["input_ids"])
+        encoding = self.library(prompt, truncation=False, padding=False, add_special_tokens=added)
+        ids: list[int] = list(encoding["input_ids"])
         is_closed = bool(ids) and ids[-1] in self.library.all_special_ids
         return min(len(ids), max_tokens) - is_closed
 

@@ -21,12 +21,12 @@ def dequantising(config: Any) -> Any:
     Raises: ImportError for a package that the method requires; WeightsError where the library knows no such method, or
         runs it only with quantised weights.
     """
-    given = config.quantization_config
-    written = given if isinstance(given, dict) else given.to_dict()
-    method = written.get("quant_method") or "unknown"
+    quantization = config.quantization_config
+    settings = quantization if isinstance(quantization, dict) else quantization.to_dict()
+    method = settings.get("quant_method") or "unknown"
     _require_option(config, method)
     try:
-        quantisation = AutoQuantizationConfig.from_dict(dict(written))
+        quantisation = AutoQuantizationConfig.from_dict(dict(settings))
         quantisation.dequantize = True
         quantiser = AutoHfQuantizer.from_config(quantisation, pre_quantized=True)
         quantiser.validate_environment(device_map=None)
@@ -35,7 +35,7 @@ def dequantising(config: Any) -> Any:
     if "dequantize" not in quantiser.get_load_operations():
         raise _refused(config, method, _NOT_DEQUANTISED)
     config = copy.deepcopy(config)
-    config.quantization_config = {**written, "dequantize": True}
+    config.quantization_config = {**settings, "dequantize": True}
     return config
 
 
@@ -60,10 +60,10 @@ def undequantised(config: Any, names: Collection[str]) -> WeightsError:
     """
     packed = [name for name in names if is_packed(name)]
     listed = ", ".join(f"'{name}'" for name in packed[:2]) or "its quantised tensors"
-    given = config.quantization_config
-    method = given.get("quant_method") if isinstance(given, dict) else getattr(given, "quant_method", None)
-    why = f", and transformers cannot dequantise {listed}: what belongs to them is missing, or of another shape"
-    return _refused(config, str(method or "an unknown method"), why)
+    settings = config.quantization_config
+    method = settings.get("quant_method") if isinstance(settings, dict) else getattr(settings, "quant_method", None)
+    reason = f", and transformers cannot dequantise {listed}: what belongs to them is missing, or of another shape"
+    return _refused(config, str(method or "an unknown method"), reason)
 
 
 def without_quantisation(config: Any) -> Any:
@@ -75,8 +75,8 @@ def without_quantisation(config: Any) -> Any:
     return config
 
 
-def _refused(config: Any, method: str, why: str) -> WeightsError:
+def _refused(config: Any, method: str, reason: str) -> WeightsError:
     return WeightsError(
-        f"a checkpoint of type {config.model_type} is quantised with {method}{why}. Next: save it "
+        f"a checkpoint of type {config.model_type} is quantised with {method}{reason}. Next: save it "
         "dequantised, as float32 or bfloat16, with the library that quantised it"
     )

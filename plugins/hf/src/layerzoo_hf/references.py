@@ -92,45 +92,45 @@ def _state(path: Path) -> tuple[int, int]:
 def _check_file(model: str, name: str, path: Path, state: tuple[int, int], names: frozenset[str]) -> None:
     """Once for a file that stays the same: every hook asks for it."""
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError):
         return
     if name == "config.json":
-        check_configuration(model, written)
-    _check_classes(model, name, written)
-    _check_plain_files(model, name, written)
+        check_configuration(model, data)
+    _check_classes(model, name, data)
+    _check_plain_files(model, name, data)
     if name in _TOKENIZERS:
-        _check_tokenizer(model, name, written)
+        _check_tokenizer(model, name, data)
     if name in _PROCESSORS:
-        _check_processor(model, name, written, names)
+        _check_processor(model, name, data, names)
 
 
-def check_configuration(model: str, written: Any) -> None:
+def check_configuration(model: str, data: Any) -> None:
     """Refuse the configuration of a network, as a config.json or the `args` of a declaration have it, that names
     another repository, a file or code, or counts what no computer holds.
 
     Raises: OutsideRepositoryError, TooLargeError; MissingLibraryError for arguments of timm without its plugin.
     """
-    check_counts(written, of=model)
-    for place, mapping in _mappings(written):
+    check_counts(data, of=model)
+    for prefix, mapping in _mappings(data):
         for key, value in mapping.items():
-            where = f"{place}{key}"
+            key_path = f"{prefix}{key}"
             if key == "image_size":
                 check_processor(model, {key: value})
             if isinstance(value, str) and _SOURCE.match(value):
-                raise outside(model, f"its configuration has `{where}`", value)
+                raise outside(model, f"its configuration has `{key_path}`", value)
             is_name = key == "architecture" or (key == "backbone" and not mapping.get("backbone_config"))
             if is_name and isinstance(value, str) and _PATH.search(value):
-                raise outside(model, f"its configuration has `{where}`", value)
+                raise outside(model, f"its configuration has `{key_path}`", value)
             if key == "model_args" and isinstance(value, dict):
-                _check_factory_arguments(model, where, value)
+                _check_factory_arguments(model, key_path, value)
             if _IMPLEMENTATION.fullmatch(str(key)):  # the numbers of classes are keys, too
                 for implementation in value.values() if isinstance(value, dict) else [value]:
                     if isinstance(implementation, str) and not _PLAIN.fullmatch(implementation):
-                        raise outside(model, f"its configuration has `{where}`", implementation, "code of the hub")
+                        raise outside(model, f"its configuration has `{key_path}`", implementation, "code of the hub")
 
 
-def _check_factory_arguments(model: str, place: str, arguments: Mapping[str, Any]) -> None:
+def _check_factory_arguments(model: str, key_path: str, arguments: Mapping[str, Any]) -> None:
     """Refuse arguments for timm that define where weights come from. The plugin of timm knows which these are."""
     try:
         from layerzoo_timm.factory import LOADING_ARGUMENTS
@@ -140,63 +140,70 @@ def _check_factory_arguments(model: str, place: str, arguments: Mapping[str, Any
         raise MissingLibraryError("layerzoo-timm", needed_by=model) from error
     for name in sorted(LOADING_ARGUMENTS & arguments.keys()):
         if arguments[name] not in (None, False):
-            raise outside(model, f"its configuration has `{place}.{name}`", arguments[name])
+            raise outside(model, f"its configuration has `{key_path}.{name}`", arguments[name])
 
 
-def _check_classes(model: str, file: str, written: Any) -> None:
-    for place, mapping in _mappings(written):
+def _check_classes(model: str, file: str, data: Any) -> None:
+    for prefix, mapping in _mappings(data):
         for key, bases in _CLASSES.items():
             if isinstance(name := mapping.get(key), str):
-                for found in _library_classes(name):
-                    if not (isinstance(found, type) and issubclass(found, bases)):
-                        raise outside(model, f"its {file} has `{place}{key}`", name, "another part of the library")
+                for kind in _library_classes(name):
+                    if not (isinstance(kind, type) and issubclass(kind, bases)):
+                        raise outside(model, f"its {file} has `{prefix}{key}`", name, "another part of the library")
 
 
 def _library_classes(name: str) -> Iterator[Any]:
     """Yield the classes that the library may find under a name: it adds and removes some endings."""
-    whole = name.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
+    processor_name = name.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
     for variant in dict.fromkeys(
-        (name, name.removesuffix("Fast"), f"{name}Fast", whole, f"{whole}Fast", f"{whole}Pil")
+        (
+            name,
+            name.removesuffix("Fast"),
+            f"{name}Fast",
+            processor_name,
+            f"{processor_name}Fast",
+            f"{processor_name}Pil",
+        )
     ):
         try:
-            found = getattr(transformers, variant, None)
+            kind = getattr(transformers, variant, None)
         except Exception:  # noqa: BLE001 - a class whose library is missing says so when it is made
             continue
-        if found is not None and type(found).__name__ != "DummyObject":
-            yield found
+        if kind is not None and type(kind).__name__ != "DummyObject":
+            yield kind
 
 
-def _check_plain_files(model: str, file: str, written: Any) -> None:
+def _check_plain_files(model: str, file: str, data: Any) -> None:
     """Refuse files outside of the repository among those for other releases, one of which the library opens."""
-    names = written if isinstance(written, dict) else {}
+    names = data if isinstance(data, dict) else {}
     for key in ("configuration_files", "fast_tokenizer_files"):
         for name in names.get(key) or () if isinstance(names.get(key), list) else ():
             if not isinstance(name, str) or _PATH.search(name):
                 raise outside(model, f"its {file} has `{key}`", name, "a file elsewhere")
 
 
-def _check_tokenizer(model: str, file: str, written: Any) -> None:
-    if not isinstance(written, dict):
+def _check_tokenizer(model: str, file: str, data: Any) -> None:
+    if not isinstance(data, dict):
         return
-    for key in sorted(_LIBRARY_ARGUMENTS & written.keys() - {"token"}):
-        if written[key] not in (None, False):
-            raise outside(model, f"its {file} has `{key}`", written[key])
-    if any(isinstance(each, str) for each in _listed(written.get("init_inputs"))):
-        raise outside(model, f"its {file} has `init_inputs`", written["init_inputs"], "a file elsewhere")
+    for key in sorted(_LIBRARY_ARGUMENTS & data.keys() - {"token"}):
+        if data[key] not in (None, False):
+            raise outside(model, f"its {file} has `{key}`", data[key])
+    if any(isinstance(item, str) for item in _listed(data.get("init_inputs"))):
+        raise outside(model, f"its {file} has `init_inputs`", data["init_inputs"], "a file elsewhere")
     for key, allowed in _TOKENIZER_SETTINGS.items():
-        settings = written.get(key)
+        settings = data.get(key)
         for name, value in settings.items() if isinstance(settings, dict) else ():
             if value is not None and (name not in allowed or (isinstance(value, str) and _PATH.search(value))):
                 raise outside(model, f"its {file} has `{key}.{name}`", value, "a file or an option")
 
 
-def _check_processor(model: str, file: str, written: Any, names: frozenset[str]) -> None:
-    for place, mapping in _mappings(written):
+def _check_processor(model: str, file: str, data: Any, names: frozenset[str]) -> None:
+    for prefix, mapping in _mappings(data):
         check_processor(model, mapping)
         for key, value in mapping.items():
             if isinstance(value, str) and value and _FILE.search(key) and value not in names:
-                what = "another repository or a file elsewhere"
-                raise outside(model, f"its {file} has `{place}{key}`", value, what)
+                target = "another repository or a file elsewhere"
+                raise outside(model, f"its {file} has `{prefix}{key}`", value, target)
 
 
 def check_tokenizer_settings(model: str, settings: Mapping[str, Any]) -> None:
@@ -210,7 +217,7 @@ def check_tokenizer_settings(model: str, settings: Mapping[str, Any]) -> None:
     _check_tokenizer(model, "settings of the tokenizer", dict(settings))
 
 
-def timm_backbone(written: dict[str, Any]) -> dict[str, Any] | None:
+def timm_backbone(fields: dict[str, Any]) -> dict[str, Any] | None:
     """Return a configuration in which a backbone of timm has a configuration, or None where there is nothing to change.
 
     For a name next to `backbone_kwargs` or to ``use_timm_backbone: false`` the library asks the hub whether a
@@ -218,33 +225,34 @@ def timm_backbone(written: dict[str, Any]) -> dict[str, Any] | None:
 
     Source: ``consolidate_backbone_kwargs_to_config`` of transformers.backbone_utils.
     """
-    name = written.get("backbone")
-    if not isinstance(name, str) or written.get("backbone_config") or written.get("model_type") == "timm_backbone":
+    name = fields.get("backbone")
+    if not isinstance(name, str) or fields.get("backbone_config") or fields.get("model_type") == "timm_backbone":
         return None
-    arguments = written.get("backbone_kwargs") or {}
-    if not isinstance(arguments, dict) or (not arguments and written.get("use_timm_backbone", True)):
+    arguments = fields.get("backbone_kwargs") or {}
+    if not isinstance(arguments, dict) or (not arguments and fields.get("use_timm_backbone", True)):
         return None
-    kept = {key: value for key, value in written.items() if key not in ("backbone", "backbone_kwargs")}
-    return {**kept, "backbone_config": {"model_type": "timm_backbone", "backbone": name, **arguments}}
+    remaining = {key: value for key, value in fields.items() if key not in ("backbone", "backbone_kwargs")}
+    return {**remaining, "backbone_config": {"model_type": "timm_backbone", "backbone": name, **arguments}}
 
 
-def outside(model: str, says: str, value: Any, what: str = "another repository or a file") -> OutsideRepositoryError:
+def outside(
+    model: str, statement: str, value: Any, target: str = "another repository or a file"
+) -> OutsideRepositoryError:
     """Return the error about a name that leads out of a model's repository."""
-    shown = value if isinstance(value, str) else json.dumps(value, default=str)
-    shown = shown if len(shown) <= 200 else f"{shown[:200]}…"
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    text = text if len(text) <= 200 else f"{text[:200]}…"
     return OutsideRepositoryError(
-        f"{model}: {says}: {shown}, which names {what}. A model's files may name nothing outside of its repository, "
-        "which is all that is pinned. Next: a checkpoint that was saved whole (save_pretrained of the loaded model)",
-        reference=shown,
+        f"{model}: {statement}: {text}, which names {target}. A model's files may name nothing outside of its "
+        "repository, which is all that is pinned. Next: a checkpoint that was saved whole (save_pretrained of the "
+        "loaded model)",
+        reference=text,
     )
 
 
-def refuse_crowded(model: str, written: Mapping[str, Any]) -> None:
+def refuse_crowded(model: str, fields: Mapping[str, Any]) -> None:
     """Refuse a configuration of more keys than any has. Raises: RepositoryError."""
-    if len(written) > _MOST_KEYS:
-        raise RepositoryError(
-            f"{model}: its config.json has {len(written):,} keys, and no network has so many settings"
-        )
+    if len(fields) > _MOST_KEYS:
+        raise RepositoryError(f"{model}: its config.json has {len(fields):,} keys, and no network has so many settings")
 
 
 _MOST_KEYS = 10_000
@@ -254,13 +262,15 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _mappings(written: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _mappings(data: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield every mapping within a JSON value, with the path of its keys. Without recursion: values may be deep."""
-    open_values: list[tuple[str, Any]] = [("", written)]
+    open_values: list[tuple[str, Any]] = [("", data)]
     while open_values:
-        place, value = open_values.pop()
+        prefix, value = open_values.pop()
         if isinstance(value, dict):
-            yield place, value
-            open_values += [(f"{place}{key}.", each) for key, each in value.items() if isinstance(each, dict | list)]
+            yield prefix, value
+            open_values += [
+                (f"{prefix}{key}.", child) for key, child in value.items() if isinstance(child, dict | list)
+            ]
         elif isinstance(value, list):
-            open_values += [(place, each) for each in value if isinstance(each, dict | list)]
+            open_values += [(prefix, child) for child in value if isinstance(child, dict | list)]

@@ -135,16 +135,16 @@ class SentenceEncoder:
     @property
     def tokenizer_settings(self) -> dict[str, Any]:
         """The arguments with which the tokenizer is loaded."""
-        given = self.settings.get("processor_kwargs") or self.settings.get("tokenizer_args") or {}
-        return {name: value for name, value in given.items() if name != "trust_remote_code"}
+        options = self.settings.get("processor_kwargs") or self.settings.get("tokenizer_args") or {}
+        return {name: value for name, value in options.items() if name != "trust_remote_code"}
 
     @property
     def dtype(self) -> str | None:
         """The dtype that the library loads the network in; None for that of the checkpoint."""
         for group in ("model_kwargs", "model_args", "config_kwargs", "config_args"):
-            given = self.settings.get(group) or {}
-            if named := given.get("dtype") or given.get("torch_dtype"):
-                return None if named == "auto" else str(named).removeprefix("torch.")
+            options = self.settings.get(group) or {}
+            if dtype_name := options.get("dtype") or options.get("torch_dtype"):
+                return None if dtype_name == "auto" else str(dtype_name).removeprefix("torch.")
         return None
 
     @property
@@ -178,34 +178,38 @@ class SentenceEncoder:
 
         library: what computes the embedding of a tower as the library does, where the network has one.
         """
-        steps = [_module(self.model, *each) for each in self.modules]
+        steps = [_module(self.model, *module) for module in self.modules]
         if self.is_static:
             return SentenceEmbedding(steps, _SENTENCE, self.dimensions)
-        how = self._input(modality)
+        settings = self._input(modality)
         begins_with = self.settings.get("module_output_name", _TOKENS)
-        if how["method"] == "forward":
-            return SentenceEmbedding(steps, begins_with, self.dimensions, how["method_output_name"])
+        if settings["method"] == "forward":
+            return SentenceEmbedding(steps, begins_with, self.dimensions, settings["method_output_name"])
         if library is None:
-            raise self._refused(f"calls the network's method {how['method']}, and it has none for {modality}")
+            raise self._refused(f"calls the network's method {settings['method']}, and it has none for {modality}")
         return SentenceEmbedding(steps, begins_with, self.dimensions, library=library)
 
     def _input(self, modality: str) -> Mapping[str, Any]:
         """Return the settings of the network for a modality."""
         inputs = self.settings.get("modality_config", _USUAL_INPUTS)
-        how: Mapping[str, Any] | None = {_INPUTS.get(name): each for name, each in inputs.items()}.get(modality)
-        if how is None or "message" in inputs:
+        settings: Mapping[str, Any] | None = {
+            _INPUTS.get(name): input_settings for name, input_settings in inputs.items()
+        }.get(modality)
+        if settings is None or "message" in inputs:
             raise self._refused(f"takes {' and '.join(inputs)}, and not {modality} as it is")
-        is_forward = how.get("method") == "forward" and how.get("method_output_name") in (
+        is_forward = settings.get("method") == "forward" and settings.get("method_output_name") in (
             "last_hidden_state",
             "pooler_output",
         )
-        is_library = str(how.get("method")).startswith("get_") and how.get("method_output_name") == "pooler_output"
+        is_library = (
+            str(settings.get("method")).startswith("get_") and settings.get("method_output_name") == "pooler_output"
+        )
         if not (is_forward or is_library):
-            raise self._refused(f"takes {how.get('method_output_name')} of the network's {how.get('method')}")
-        return how
+            raise self._refused(f"takes {settings.get('method_output_name')} of the network's {settings.get('method')}")
+        return settings
 
-    def _refused(self, why: str) -> RepositoryError:
-        return _refused(self.model, f"its Transformer module {why}, which layerzoo cannot do")
+    def _refused(self, reason: str) -> RepositoryError:
+        return _refused(self.model, f"its Transformer module {reason}, which layerzoo cannot do")
 
 
 def opened(model: str, files: Files, args: Mapping[str, Any]) -> tuple[Files, SentenceEncoder | None]:
@@ -227,8 +231,8 @@ def opened(model: str, files: Files, args: Mapping[str, Any]) -> tuple[Files, Se
 
 
 def _sentence_encoder(model: str, files: Files, rows: Sequence[ModuleEntry]) -> SentenceEncoder:
-    known = [NETWORKS, *[_MODULES.keys()] * (len(rows) - 1)]
-    if unknown := [row.type for row, kinds in zip(rows, known, strict=True) if row.kind not in kinds]:
+    allowed_kinds = [NETWORKS, *[_MODULES.keys()] * (len(rows) - 1)]
+    if unknown := [row.type for row, kinds in zip(rows, allowed_kinds, strict=True) if row.kind not in kinds]:
         raise _refused(model, f"{MODULES} names {', '.join(unknown)}, which layerzoo does not know")
     first = rows[0].kind
     settings: Settings = {} if first == "StaticEmbedding" else transformer_settings(model, files)
@@ -241,9 +245,9 @@ def _sentence_encoder(model: str, files: Files, rows: Sequence[ModuleEntry]) -> 
     task = settings.get("transformer_task", "feature-extraction")
     if task != "feature-extraction":
         raise _refused(model, f"its network is for the task {task}, and not for embeddings")
-    said = read_file(model, files, SETTINGS) if SETTINGS in files else {}
-    prompts = {name: text or "" for name, text in (said.get("prompts") or {}).items()}
-    default = said.get("default_prompt_name")
+    encoder_settings = read_file(model, files, SETTINGS) if SETTINGS in files else {}
+    prompts = {name: text or "" for name, text in (encoder_settings.get("prompts") or {}).items()}
+    default = encoder_settings.get("default_prompt_name")
     if default is not None and default not in _USUAL_PROMPTS | prompts:
         raise RepositoryError(
             f"{model}: its default prompt '{default}' is not one of its prompts ({', '.join(prompts)})"
@@ -256,23 +260,23 @@ def _sentence_encoder(model: str, files: Files, rows: Sequence[ModuleEntry]) -> 
         modules=tuple((row.folder, row.kind, _settings_of(model, files, row.folder)) for row in rows[1:]),
         prompts=_USUAL_PROMPTS | prompts,
         default_prompt=default,
-        dimensions=said.get("truncate_dim"),
+        dimensions=encoder_settings.get("truncate_dim"),
     )
     with torch.device("meta"):
-        for each in encoder.modules:
-            _module(model, *each)
+        for module in encoder.modules:
+            _module(model, *module)
     return encoder
 
 
 def _call_settings(settings: Settings) -> dict[str, Any]:
     """Return the arguments of the tokenizer's call."""
-    given = settings.get("processing_kwargs") or {}
-    return {**(given.get("common") or {}), **(given.get("text") or {})}
+    options = settings.get("processing_kwargs") or {}
+    return {**(options.get("common") or {}), **(options.get("text") or {})}
 
 
 def _unsupported(settings: Settings) -> list[str]:
     """Return the settings of the network's own module that would change its numbers, and that are not followed here."""
-    found = [
+    unsupported = [
         f"processing_kwargs.{name}"
         for name in settings.get("processing_kwargs") or {}
         if name not in ("common", "text")
@@ -280,23 +284,23 @@ def _unsupported(settings: Settings) -> list[str]:
     for name, value in _call_settings(settings).items():
         is_length = name == "max_length" and isinstance(value, int) and value > 0
         if not is_length and value not in _USUAL_CALL.get(name, ()):
-            found.append(f"processing_kwargs.text.{name}: {value}")
+            unsupported.append(f"processing_kwargs.text.{name}: {value}")
     for group in ("model_kwargs", "model_args"):
-        given = settings.get(group) or {}
-        found += [f"{group}.{name}: {value}" for name, value in given.items() if name not in HUB | _HARMLESS]
-    return found
+        options = settings.get(group) or {}
+        unsupported += [f"{group}.{name}: {value}" for name, value in options.items() if name not in HUB | _HARMLESS]
+    return unsupported
 
 
 def _settings_of(model: str, files: Files, folder: str) -> Settings:
     name = f"{folder}/config.json"
-    written = read_file(model, files, name) if folder and name in files else {}
-    return written if isinstance(written, dict) else {}
+    data = read_file(model, files, name) if folder and name in files else {}
+    return data if isinstance(data, dict) else {}
 
 
-def _refused(model: str, why: str) -> RepositoryError:
+def _refused(model: str, reason: str) -> RepositoryError:
     return RepositoryError(
-        f"{model}: {why}, so that its embedding cannot be computed. Next, for the layers of the network alone: declare "
-        "a model in a registry.yaml with these `weights` and `args: {modules: false}`"
+        f"{model}: {reason}, so that its embedding cannot be computed. Next, for the layers of the network alone: "
+        "declare a model in a registry.yaml with these `weights` and `args: {modules: false}`"
     )
 
 
@@ -309,7 +313,7 @@ class SentenceEmbedding(nn.Module):
     Its children are the modules after the network, by their number in modules.json, where the network has 0.
     """
 
-    taken: tuple[Tensor | None, Tensor | None] = (None, None)
+    mask_and_prompt_length: tuple[Tensor | None, Tensor | None] = (None, None)
 
     def __init__(
         self,
@@ -345,10 +349,10 @@ class SentenceEmbedding(nn.Module):
             features[_ALL_LAYERS] = torch.stack(tuple(layers))
         if mask is None or value.ndim < 3 or mask.shape[-1] != value.shape[1]:
             mask = torch.ones(value.shape[:2], dtype=torch.int64, device=value.device)
-        for index, (taken, made) in enumerate(self._names, 1):
+        for index, (source, target) in enumerate(self._names, 1):
             step: Any = self._modules[str(index)]
-            if taken in features:
-                features[made] = step(features[taken], mask, prompt_length)
+            if source in features:
+                features[target] = step(features[source], mask, prompt_length)
         return features[_SENTENCE][..., : self._dimensions]
 
 
@@ -480,9 +484,9 @@ class WeightedLayerPooling(nn.Module):
 
     def forward(self, layers: Tensor, mask: Tensor, prompt_length: Tensor | None) -> Tensor:
         """(batch, token, channel) of (layer, batch, token, channel)."""
-        used = layers[self.layer_start :]
-        weights = self.layer_weights[:, None, None, None].expand(used.size())
-        return (weights * used).sum(dim=0) / self.layer_weights.sum()
+        pooled_layers = layers[self.layer_start :]
+        weights = self.layer_weights[:, None, None, None].expand(pooled_layers.size())
+        return (weights * pooled_layers).sum(dim=0) / self.layer_weights.sum()
 
 
 class LayerNorm(nn.Module):
@@ -509,8 +513,8 @@ class Dropout(nn.Module):
         self.dropout_layer = nn.Dropout(dropout)
 
     def forward(self, value: Tensor, mask: Tensor, prompt_length: Tensor | None) -> Tensor:
-        kept: Tensor = self.dropout_layer(value)
-        return kept
+        output: Tensor = self.dropout_layer(value)
+        return output
 
 
 # ---------------------------------------------------------------- from their settings
@@ -525,11 +529,11 @@ def _module(model: str, folder: str, kind: str, settings: Settings) -> nn.Module
 
 
 def _pooling(model: str, settings: Settings) -> nn.Module:
-    given = settings.get("pooling_mode")
-    if given is None:
-        switched = [mode for name, mode in _LEGACY_POOLINGS.items() if settings.get(name, False)]
-        given = switched or "mean"
-    modes = [given] if isinstance(given, str) else list(given)
+    mode = settings.get("pooling_mode")
+    if mode is None:
+        switched = [pooling for name, pooling in _LEGACY_POOLINGS.items() if settings.get(name, False)]
+        mode = switched or "mean"
+    modes = [mode] if isinstance(mode, str) else list(mode)
     if unknown := [mode for mode in modes if mode not in _POOLINGS]:
         raise _refused(model, f"its Pooling has the mode {', '.join(map(str, unknown))}, which layerzoo does not know")
     return SentencePooling(modes, include_prompt=settings.get("include_prompt", True))

@@ -32,10 +32,10 @@ def _image_fields(config: Any, spec: ModelSpec) -> dict[str, Any]:
     usual = image_size_of(config, spec.modality)
     if size is None or usual is None or size == usual:
         return {}
-    known = sub_config(config, spec.modality).image_size
-    if isinstance(known, int):
+    default_size = sub_config(config, spec.modality).image_size
+    if isinstance(default_size, int):
         return {"image_size": size[0] if size[0] == size[1] else size}
-    return {"image_size": type(known)(size)}
+    return {"image_size": type(default_size)(size)}
 
 
 def _window_fields(config: Any, spec: ModelSpec, files: Files) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def stated_params(checkpoint: str) -> tuple[int, int] | None:
     if numbers := [int(times or 1) * float(size) * _UNITS[unit] for times, size, unit in _NUMBER.findall(name)]:
         return int(max(numbers) / _TOLERANCE), int(max(numbers) * _TOLERANCE)
     for part in re.split(r"[^a-z0-9]+", name):
-        word = _VIT_WORDS[found[1]] if (found := _VIT.fullmatch(part)) else part
+        word = _VIT_WORDS[match[1]] if (match := _VIT.fullmatch(part)) else part
         if word in _WORDS:
             low, high = _WORDS[word]
             return low * 10**6, high * 10**6

@@ -161,8 +161,8 @@ def _backend(encoder: SentenceEncoder, files: Files) -> tokenizers.Tokenizer:
 
 def _truncation(backend: tokenizers.Tokenizer) -> tuple[int, Literal["left", "right"]]:
     """Return the length to which a tokenizer truncates, and the side."""
-    said = backend.truncation or {}
-    return int(said.get("max_length", _NO_LIMIT)), "left" if said.get("direction") == "left" else "right"
+    truncation = backend.truncation or {}
+    return int(truncation.get("max_length", _NO_LIMIT)), "left" if truncation.get("direction") == "left" else "right"
 
 
 def _unknown(backend: tokenizers.Tokenizer) -> int | None:

@@ -47,8 +47,8 @@ _INSTEAD = {
 def tasks_of(model_type: str) -> list[str]:
     """Return the tasks that a model type is made for: those for which the library has a class of it."""
     tables = ((task, getattr(modeling_auto, name, {})) for name, task in _TASKS.items())
-    found = dict.fromkeys(task for task, names in tables if model_type in names)
-    return [task for task in found if not _INSTEAD.get(task, set()) & found.keys()]
+    tasks = dict.fromkeys(task for task, names in tables if model_type in names)
+    return [task for task in tasks if not _INSTEAD.get(task, set()) & tasks.keys()]
 
 
 def languages_of(checkpoint: str) -> list[str]:

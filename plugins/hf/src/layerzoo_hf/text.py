@@ -62,8 +62,10 @@ class LibraryTokenizer:
         self.adds_special_tokens = adds_special_tokens
         self.returns_mask = _MASK in library.model_input_names
         with contextlib.suppress(Exception):  # one that takes no text alone says so when it gets one
-            made = library("", truncation=False, padding=False)  # the first call may change what follows: a language
-            self.returns_mask = _MASK in made
+            encoding = library(
+                "", truncation=False, padding=False
+            )  # the first call may change what follows: a language
+            self.returns_mask = _MASK in encoding
         prefix, suffix = _special_tokens(library) if adds_special_tokens else ([], [])
         self.prefix: tuple[int, ...] = tuple(prefix)
         self.suffix: tuple[int, ...] = tuple(suffix)
@@ -105,12 +107,16 @@ class LibraryTokenizer:
         """
         if self._backend is not None:
             encoding = self._backend.encode(text, add_special_tokens=self.adds_special_tokens)
-            made = {_IDS: encoding.ids, _TYPES: encoding.type_ids} if _TYPES in self.pads else {_IDS: encoding.ids}
-            return made if max_tokens is None else {key: self._cut(values, max_tokens) for key, values in made.items()}
+            tensors = {_IDS: encoding.ids, _TYPES: encoding.type_ids} if _TYPES in self.pads else {_IDS: encoding.ids}
+            return (
+                tensors
+                if max_tokens is None
+                else {key: self._cut(values, max_tokens) for key, values in tensors.items()}
+            )
         name = type(self.library).__name__
         try:
             with _ONE_AT_A_TIME:
-                made = self.library(
+                tensors = self.library(
                     text,
                     truncation=max_tokens is not None,
                     max_length=max_tokens,
@@ -120,22 +126,22 @@ class LibraryTokenizer:
                 )
         except Exception as error:
             raise SampleError("text", f"{name} does not take it: {' '.join(str(error).split())}") from error
-        ids = list(made[_IDS])
+        ids = list(tensors[_IDS])
         if tuple(ids[: len(self.prefix)]) != self.prefix or tuple(ids[len(ids) - len(self.suffix) :]) != self.suffix:
             raise SampleError(
                 "text",
                 f"{name} puts other special tokens around it than {list(self.prefix)} and {list(self.suffix)}, "
                 "which it puts around other texts",
             )
-        others = [name for name in self.pads if name in made and name not in (_IDS, _MASK)]
-        return {_IDS: ids} | {name: list(made[name]) for name in others}
+        names = [name for name in self.pads if name in tensors and name not in (_IDS, _MASK)]
+        return {_IDS: ids} | {name: list(tensors[name]) for name in names}
 
     def _cut(self, values: Sequence[int], max_tokens: int) -> Sequence[int]:
         """Truncate between the special tokens, on the tokenizer's side."""
         start, end = len(self.prefix), len(values) - len(self.suffix)
         excess = max(0, len(values) - max_tokens)
-        kept = values[start + excess : end] if self.truncation_side == "left" else values[start : end - excess]
-        return [*values[:start], *kept, *values[end:]]
+        middle = values[start + excess : end] if self.truncation_side == "left" else values[start : end - excess]
+        return [*values[:start], *middle, *values[end:]]
 
 
 def _special_tokens(library: Any) -> tuple[Sequence[int], Sequence[int]]:
@@ -157,11 +163,11 @@ def _pads(library: Any) -> dict[str, int]:
     if _adds_nothing(library):
         return usual | ({_TYPES: library.pad_token_type_id} if _TYPES in library.model_input_names else {})
     try:
-        made = library("a", truncation=False, padding=False, verbose=False)
-        length = len(made[_IDS])
+        encoding = library("a", truncation=False, padding=False, verbose=False)
+        length = len(encoding[_IDS])
         if library.pad_token_id is None:
-            return usual | {name: 0 for name in made if name not in usual and len(made[name]) == length}
-        with_mask = {**made, _MASK: [1] * length}
+            return usual | {name: 0 for name in encoding if name not in usual and len(encoding[name]) == length}
+        with_mask = {**encoding, _MASK: [1] * length}
         padded = library.pad(with_mask, padding="max_length", max_length=length + 1, padding_side="right")
     except Exception:  # noqa: BLE001 - a tokenizer that takes no text alone says so when it gets one
         return usual
@@ -214,8 +220,8 @@ def describe_text(config: Any, files: Files, encoder: SentenceEncoder | None = N
         unlimited = _LIMIT  # where neither the tokenizer nor the network has a limit, no text is truncated
         token = tokenizer.library.cls_token_id
         cls = token is not None and tokenizer.prefix[:1] == (token,)
-    known = [limit for limit in limits if limit is not None and 0 < limit < _LIMIT]
-    most = _usable(config, part, int(min(known, default=unlimited)))
+    stated_limits = [limit for limit in limits if limit is not None and 0 < limit < _LIMIT]
+    most = _usable(config, part, int(min(stated_limits, default=unlimited)))
     return {"max_tokens": most, "cls_token": cls, "batching": batching(config)}
 
 

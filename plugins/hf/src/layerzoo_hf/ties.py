@@ -15,13 +15,13 @@ def untie_on_load(network: nn.Module) -> None:
         network.register_load_state_dict_pre_hook(_untie)
 
 
-def _untie(network: nn.Module, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+def _untie(network: nn.Module, state: dict[str, Tensor], prefix: str, *_arguments: Any) -> None:
     groups: dict[int, list[str]] = {}
     for name, parameter in network.named_parameters(remove_duplicate=False):
         if f"{prefix}{name}" in state:
             groups.setdefault(id(parameter), []).append(name)
-    for first, *others in groups.values():
-        for name in others:
+    for first, *duplicates in groups.values():
+        for name in duplicates:
             if not torch.equal(state[f"{prefix}{first}"], state[f"{prefix}{name}"]):
                 path, _, leaf = name.rpartition(".")
                 owner = network.get_submodule(path)

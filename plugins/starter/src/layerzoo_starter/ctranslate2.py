@@ -42,39 +42,41 @@ def whisper_encoder(variables: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     CTranslate2 stacks query, key and value in one matrix (`linear_0`); Whisper's key has no bias, which is stored as 0.
     """
-    found = {name.removeprefix("encoder/"): value for name, value in variables.items() if name.startswith("encoder/")}
-    layers = sorted({int(number[1]) for name in found if (number := re.match(r"layer_(\d+)/", name))})
+    encoder_variables = {
+        name.removeprefix("encoder/"): value for name, value in variables.items() if name.startswith("encoder/")
+    }
+    layers = sorted({int(number[1]) for name in encoder_variables if (number := re.match(r"layer_(\d+)/", name))})
     tensors = {
-        "embed_positions.weight": found["position_encodings/encodings"],
-        **_pair("layer_norm", found, "layer_norm", scale="gamma", shift="beta"),
-        **_pair("conv1", found, "conv1"),
-        **_pair("conv2", found, "conv2"),
+        "embed_positions.weight": encoder_variables["position_encodings/encodings"],
+        **_pair("layer_norm", encoder_variables, "layer_norm", scale="gamma", shift="beta"),
+        **_pair("conv1", encoder_variables, "conv1"),
+        **_pair("conv2", encoder_variables, "conv2"),
     }
     for index in layers:
-        tensors.update(_layer(f"layers.{index}", f"layer_{index}", found))
+        tensors.update(_layer(f"layers.{index}", f"layer_{index}", encoder_variables))
     return {name: value.float() for name, value in tensors.items()}
 
 
-def _layer(ours: str, theirs: str, found: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    attention = f"{theirs}/self_attention"
-    weights = found[f"{attention}/linear_0/weight"].chunk(3)
-    biases = found[f"{attention}/linear_0/bias"].chunk(3)
+def _layer(path: str, prefix: str, variables: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    attention = f"{prefix}/self_attention"
+    weights = variables[f"{attention}/linear_0/weight"].chunk(3)
+    biases = variables[f"{attention}/linear_0/bias"].chunk(3)
     for name, weight, bias in zip(("q_proj", "k_proj", "v_proj"), weights, biases, strict=True):
-        yield f"{ours}.self_attn.{name}.weight", weight
+        yield f"{path}.self_attn.{name}.weight", weight
         if name != "k_proj":
-            yield f"{ours}.self_attn.{name}.bias", bias
+            yield f"{path}.self_attn.{name}.bias", bias
     norm = {"scale": "gamma", "shift": "beta"}
-    yield from _pair(f"{ours}.self_attn.out_proj", found, f"{attention}/linear_1").items()
-    yield from _pair(f"{ours}.self_attn_layer_norm", found, f"{attention}/layer_norm", **norm).items()
-    yield from _pair(f"{ours}.fc1", found, f"{theirs}/ffn/linear_0").items()
-    yield from _pair(f"{ours}.fc2", found, f"{theirs}/ffn/linear_1").items()
-    yield from _pair(f"{ours}.final_layer_norm", found, f"{theirs}/ffn/layer_norm", **norm).items()
+    yield from _pair(f"{path}.self_attn.out_proj", variables, f"{attention}/linear_1").items()
+    yield from _pair(f"{path}.self_attn_layer_norm", variables, f"{attention}/layer_norm", **norm).items()
+    yield from _pair(f"{path}.fc1", variables, f"{prefix}/ffn/linear_0").items()
+    yield from _pair(f"{path}.fc2", variables, f"{prefix}/ffn/linear_1").items()
+    yield from _pair(f"{path}.final_layer_norm", variables, f"{prefix}/ffn/layer_norm", **norm).items()
 
 
 def _pair(
-    ours: str, found: Mapping[str, Tensor], theirs: str, *, scale: str = "weight", shift: str = "bias"
+    path: str, variables: Mapping[str, Tensor], prefix: str, *, scale: str = "weight", shift: str = "bias"
 ) -> dict[str, Tensor]:
-    return {f"{ours}.weight": found[f"{theirs}/{scale}"], f"{ours}.bias": found[f"{theirs}/{shift}"]}
+    return {f"{path}.weight": variables[f"{prefix}/{scale}"], f"{path}.bias": variables[f"{prefix}/{shift}"]}
 
 
 def _variable(file: BinaryIO) -> tuple[str, Tensor]:
@@ -94,7 +96,7 @@ def _number(file: BinaryIO, kind: Struct) -> int:
 
 
 def _exactly(file: BinaryIO, count: int) -> bytes:
-    found = file.read(count)
-    if len(found) != count:
+    data = file.read(count)
+    if len(data) != count:
         raise WeightsError(f"{file.name} ends early: it is cut short, or no CTranslate2 model")
-    return found
+    return data

@@ -44,14 +44,14 @@ def layerzoo_build(spec: ModelSpec) -> nn.Module:
 def layerzoo_describe(spec: ModelSpec) -> dict[str, Any] | None:
     """Return the preprocessing of this architecture's default weights in timm, and the chain of its blocks."""
     check_arguments(spec.id, spec.args.to_dict())
-    known = timm.get_pretrained_cfg(spec.args["name"])
-    if known is None or spec.modality != "vision":
+    config = timm.get_pretrained_cfg(spec.args["name"])
+    if config is None or spec.modality != "vision":
         return None
     chain = Chain(**_chains().get(_family(spec.args["name"]), {}))
-    described = {"preprocess": preprocess_of(known), "chain": chain}
+    described = {"preprocess": preprocess_of(config), "chain": chain}
     # A tag says how many outputs its weights have; `num_classes` among the arguments of another model may differ.
-    if spec.args.get("num_classes", known.num_classes) != known.num_classes or not is_image_tower(
-        spec.args["name"], known
+    if spec.args.get("num_classes", config.num_classes) != config.num_classes or not is_image_tower(
+        spec.args["name"], config
     ):
         return described
     return described | {"chain": replace(chain, embedding=""), "default": DEFAULT}
@@ -80,9 +80,9 @@ def _arguments(spec: ModelSpec) -> dict[str, Any]:
     """Return the arguments of `timm.create_model`. Raises: OutsideRepositoryError for a file or a repository."""
     arguments = spec.args.to_dict()
     check_arguments(spec.id, arguments)
-    known = timm.get_pretrained_cfg(arguments["name"])
+    config = timm.get_pretrained_cfg(arguments["name"])
     declared = spec.preprocess.size_px if isinstance(spec.preprocess, ImagePreprocess) else None
-    if known and known.fixed_input_size and declared and declared != tuple(known.input_size[1:]):
+    if config and config.fixed_input_size and declared and declared != tuple(config.input_size[1:]):
         arguments.setdefault("img_size", declared)
     return {"model_name": arguments.pop("name"), **arguments}
 

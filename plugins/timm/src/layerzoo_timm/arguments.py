@@ -36,22 +36,22 @@ def check_arguments(model: str, arguments: Mapping[str, Any]) -> None:
         raise _outside(model, "name", architecture)
 
 
-def check_architecture(model: str, name: str, says: str) -> None:
+def check_architecture(model: str, name: str, statement: str) -> None:
     """Raises: RepositoryError for an architecture that timm does not have, with the nearest that it has."""
     if timm.is_model(name.split(".")[0]):
         return
     close = nearest(name[:_LONGEST], timm.list_models())
     raise RepositoryError(
-        f"{model}: {says} the architecture '{name[:_LONGEST]}', which timm {timm.__version__} does not have. "
+        f"{model}: {statement} the architecture '{name[:_LONGEST]}', which timm {timm.__version__} does not have. "
         f"{nearest_hint(close)}Next: pip install -U timm, where a newer one does"
     )
 
 
 def _outside(model: str, name: str, value: Any) -> OutsideRepositoryError:
-    shown = value if isinstance(value, str) else json.dumps(value, default=str)
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
     return OutsideRepositoryError(
-        f"{model}: its argument `{name}` is {shown[:_LONGEST]}, and may name neither a file nor another repository: "
+        f"{model}: its argument `{name}` is {text[:_LONGEST]}, and may name neither a file nor another repository: "
         "weights are what `weights` declares, whose digest is known. Next: declare them with `weights: file:PATH`, or "
         "give them as weights=PATH",
-        reference=shown[:_LONGEST],
+        reference=text[:_LONGEST],
     )

@@ -30,36 +30,36 @@ def _of(architecture: str, names: list[str]) -> list[dict[str, Any]]:
     if not names:
         return [_model(architecture, timm.get_pretrained_cfg(architecture))]
     default = f"{architecture}.{timm.get_pretrained_cfg(architecture).tag}"
-    found = [_model(name, timm.get_pretrained_cfg(name)) for name in sorted(names, key=lambda name: name != default)]
-    found[0]["aliases"] = [architecture]
-    return found
+    rows = [_model(name, timm.get_pretrained_cfg(name)) for name in sorted(names, key=lambda name: name != default)]
+    rows[0]["aliases"] = [architecture]
+    return rows
 
 
-def _model(name: str, known: PretrainedCfg) -> dict[str, Any]:
+def _model(name: str, config: PretrainedCfg) -> dict[str, Any]:
     row = {
         "id": name,
         "modality": "vision",
         "builder": "timm",
         "args": {"name": name},
         "summary": _summary(name.split(".")[0]),
-        "license": None if known.license == "unknown" else known.license,
-        "tasks": tasks_of(name, known) if "." in name else None,
+        "license": None if config.license == "unknown" else config.license,
+        "tasks": tasks_of(name, config) if "." in name else None,
         "trained_on": trained_on(name.partition(".")[2]),
-        "weights": weights_of(known),
-        "preprocess": preprocess_of(known),
-        "default": DEFAULT if is_image_tower(name, known) else None,
+        "weights": weights_of(config),
+        "preprocess": preprocess_of(config),
+        "default": DEFAULT if is_image_tower(name, config) else None,
     }
     return {key: value for key, value in row.items() if value}
 
 
-def weights_of(known: PretrainedCfg) -> str | None:
+def weights_of(config: PretrainedCfg) -> str | None:
     """Return the source of a tag's weights on the hub; None where they are not there."""
-    if not known.hf_hub_id:
+    if not config.hf_hub_id:
         return None
-    if known.hf_hub_filename:
-        return f"hf://{known.hf_hub_id}/{known.hf_hub_filename}"
-    is_timms = known.hf_hub_id.startswith("timm/")
-    return f"hf://{known.hf_hub_id}/{_SAFETENSORS}" if is_timms else f"hf://{known.hf_hub_id}"
+    if config.hf_hub_filename:
+        return f"hf://{config.hf_hub_id}/{config.hf_hub_filename}"
+    is_timms = config.hf_hub_id.startswith("timm/")
+    return f"hf://{config.hf_hub_id}/{_SAFETENSORS}" if is_timms else f"hf://{config.hf_hub_id}"
 
 
 def _summary(architecture: str) -> str:

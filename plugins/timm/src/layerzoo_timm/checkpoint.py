@@ -36,9 +36,11 @@ class SavedShapes:
         saved = network.state_dict(keep_vars=True)
         return cls(type(network).__name__, {name: tuple(tensor.shape) for name, tensor in saved.items()})
 
-    def fit(self, given: Mapping[str, Tensor]) -> bool:
+    def fit(self, tensors: Mapping[str, Tensor]) -> bool:
         """Return whether a checkpoint is already what the network itself would save."""
-        return self.shapes.keys() == given.keys() and all(self.shapes[name] == given[name].shape for name in given)
+        return self.shapes.keys() == tensors.keys() and all(
+            self.shapes[name] == tensors[name].shape for name in tensors
+        )
 
 
 def map_checkpoint(
@@ -56,20 +58,20 @@ def map_checkpoint(
     Raises: WeightsError for quantised tensors, whose scales timm ignores; any error of a filter of timm, such as that
         of a filter that needs values on the meta device.
     """
-    given: dict[str, Tensor] = clean_state_dict(dict(tensors))
-    with torch.device(next((tensor.device for tensor in given.values()), "cpu")):
+    state_dict: dict[str, Tensor] = clean_state_dict(dict(tensors))
+    with torch.device(next((tensor.device for tensor in state_dict.values()), "cpu")):
         saved = saved or SavedShapes.of(_watched(create, pretrained=False)[0])
-        refuse_scaled(given, saved.shapes.keys(), model=saved.network, label="the checkpoint")
-        if not given or saved.fit(given):
-            return given
-        _, before = _watched(create, pretrained=False)
+        refuse_scaled(state_dict, saved.shapes.keys(), model=saved.network, label="the checkpoint")
+        if not state_dict or saved.fit(state_dict):
+            return state_dict
+        _, copies_before = _watched(create, pretrained=False)
         try:
-            _, after = _watched(create, pretrained=True, pretrained_cfg_overlay={"state_dict": given})
+            _, copies_after = _watched(create, pretrained=True, pretrained_cfg_overlay={"state_dict": state_dict})
         except RuntimeError as error:
             if str(error).startswith(_MISFIT):
-                return given
+                return state_dict
             raise
-    return {name: copies[-1] for name, copies in after.items() if len(copies) > len(before.get(name, ()))}
+    return {name: copies[-1] for name, copies in copies_after.items() if len(copies) > len(copies_before.get(name, ()))}
 
 
 def _watched(create: Create, **arguments: Any) -> tuple[nn.Module, dict[str, list[Tensor]]]:

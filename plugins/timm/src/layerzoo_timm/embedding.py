@@ -13,7 +13,7 @@ _CONTRASTIVE = re.compile(r"clip|siglip|pe_core")
 """What timm calls the weights that were trained to match images with texts, in an architecture or a tag."""
 
 
-def is_image_tower(name: str, known: PretrainedCfg) -> bool:
+def is_image_tower(name: str, config: PretrainedCfg) -> bool:
     """Return whether what a network returns is an embedding that texts are compared with.
 
     A CLIP tower ends in a projection, which timm has as its classifier: its width is the number of classes of no set of
@@ -21,11 +21,11 @@ def is_image_tower(name: str, known: PretrainedCfg) -> bool:
 
     Args:
         name: the architecture, with its pretrained tag or without.
-        known: what timm says of its weights.
+        config: the pretrained configuration of its weights.
     """
-    if not _CONTRASTIVE.search(f"{name}.{known.tag or ''}"):
+    if not _CONTRASTIVE.search(f"{name}.{config.tag or ''}"):
         return False
-    if known.num_classes == 0:
+    if config.num_classes == 0:
         return re.search(r"siglip(?!_gap)", name) is not None  # `gap` pools otherwise than the weights were trained to
-    labels = {"num_classes": known.num_classes, "tag": known.tag or ""}
-    return infer_imagenet_subset(labels) is None and not (known.label_names or known.label_descriptions)
+    labels = {"num_classes": config.num_classes, "tag": config.tag or ""}
+    return infer_imagenet_subset(labels) is None and not (config.label_names or config.label_descriptions)

@@ -30,32 +30,32 @@ def identify(model: str, files: Files) -> list[dict[str, Any]] | None:
         not have.
     """
     path = files.get("config.json")
-    if path is None or not isinstance(name := _said(model, path).get("architecture"), str):
+    if path is None or not isinstance(name := _config_data(model, path).get("architecture"), str):
         return None
-    said = _said(model, path)
-    own = said.get("model_args") or {}
+    settings = _config_data(model, path)
+    own = settings.get("model_args") or {}
     check_arguments(model, {**(own if isinstance(own, dict) else {}), "name": name})
     check_architecture(model, name, "its config.json names")
-    check_counts(said, of=model)
+    check_counts(settings, of=model)
     try:
-        written, _, arguments = load_model_config_from_path(path.parent)
-        known = PretrainedCfg(**{key: value for key, value in written.items() if key in _FIELDS})
-        args = {"name": name, "num_classes": known.num_classes, **arguments}
-        preprocess = preprocess_of(known)
-        found = {"modality": "vision", "summary": name, "args": args, "preprocess": preprocess}
-        is_tower = is_image_tower(name, known)
+        config_fields, _, arguments = load_model_config_from_path(path.parent)
+        config = PretrainedCfg(**{key: value for key, value in config_fields.items() if key in _FIELDS})
+        args = {"name": name, "num_classes": config.num_classes, **arguments}
+        preprocess = preprocess_of(config)
+        row = {"modality": "vision", "summary": name, "args": args, "preprocess": preprocess}
+        is_tower = is_image_tower(name, config)
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
         reason = next(filter(None, str(error).splitlines()), type(error).__name__)[:_LONGEST]
         raise RepositoryError(
             f"{model}: timm {timm.__version__} cannot make sense of its config.json: {type(error).__name__}: {reason}"
         ) from error
     check_pixels(*preprocess["size_px"], of=model)
-    return [{**found, "default": DEFAULT} if is_tower else found]
+    return [{**row, "default": DEFAULT} if is_tower else row]
 
 
-def _said(model: str, path: Path) -> dict[str, Any]:
+def _config_data(model: str, path: Path) -> dict[str, Any]:
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise RepositoryError(f"{model}: its config.json is not valid JSON: {error}") from error
-    return said if isinstance(said, dict) else {}
+    return data if isinstance(data, dict) else {}

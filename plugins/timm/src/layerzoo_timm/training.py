@@ -44,10 +44,10 @@ def trained_on(tag: str) -> list[str]:
     return list(dict.fromkeys(_DATA[word] for word in tag.split("_") if word in _DATA))
 
 
-def tasks_of(name: str, known: PretrainedCfg) -> list[str]:
+def tasks_of(name: str, config: PretrainedCfg) -> list[str]:
     """Return the task of the weights of a tag; none for the small networks that timm has for its own tests."""
     if name.startswith("test_"):
         return []
-    if is_image_tower(name, known):
+    if is_image_tower(name, config):
         return ["zero-shot-image-classification"]
-    return ["image-classification" if known.num_classes else "image-feature-extraction"]
+    return ["image-classification" if config.num_classes else "image-feature-extraction"]

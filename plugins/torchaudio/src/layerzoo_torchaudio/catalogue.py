@@ -75,8 +75,8 @@ def _summary(bundle: Any) -> str:
     documentation = re.sub(r"(using approach|as) described in( and| :cite:`[^`]*`)+", "", documentation)
     documentation = re.sub(r":cite:`[^`]*`|:py:\w+:`~?[\w.]*\.|:\w+:`~?", "", documentation)
     sentence = documentation.split(". ")[0].split(" Please refer")[0]
-    plain = re.sub(r"[`*\"]|\(\s*\)", "", sentence)
-    return re.sub(r"\s+([,.)])|\(\s+", lambda match: match[0].strip(), re.sub(r"\s+", " ", plain)).strip().rstrip(".")
+    text = re.sub(r"[`*\"]|\(\s*\)", "", sentence)
+    return re.sub(r"\s+([,.)])|\(\s+", lambda match: match[0].strip(), re.sub(r"\s+", " ", text)).strip().rstrip(".")
 
 
 def _licence(bundle: Any) -> str | None:

@@ -45,13 +45,13 @@ def model_of(model: str, arguments: Mapping[str, Any]) -> TorchaudioModel:
     if not isinstance(name, str):
         raise RepositoryError(f"{model}: its `args` have no `name` of a pipeline or factory of torchaudio: {name!r}")
     try:
-        named = _model(model, name, own)
+        torchaudio_model = _model(model, name, own)
         if own or name not in (*pipeline_names(), *FRONT_ENDS):
             with torch.device("meta"), WithoutInitialisation():
-                named.build()
+                torchaudio_model.build()
     except (TypeError, ValueError) as error:
         raise RepositoryError(f"{model}: torchaudio's {name} does not take its `args`: {error}") from error
-    return named
+    return torchaudio_model
 
 
 def _model(model: str, name: str, own: Mapping[str, Any]) -> TorchaudioModel:
@@ -71,12 +71,12 @@ def _model(model: str, name: str, own: Mapping[str, Any]) -> TorchaudioModel:
             return synthesis.pipeline(model, bundle, own)
     for kind in (speech, separation, quality):
         if name in kind.FACTORIES:
-            found: TorchaudioModel = kind.factory(name, own)
-            return found
+            torchaudio_model: TorchaudioModel = kind.factory(name, own)
+            return torchaudio_model
     if name in FRONT_ENDS:
         return front_end(name, own)
-    known = [*pipeline_names(), *speech.FACTORIES, *separation.FACTORIES, *quality.FACTORIES, *FRONT_ENDS]
+    names = [*pipeline_names(), *speech.FACTORIES, *separation.FACTORIES, *quality.FACTORIES, *FRONT_ENDS]
     raise RepositoryError(
         f"{model}: torchaudio has no pipeline, factory or front end {name[:_LONGEST]!r}. "
-        f"{nearest_hint(nearest(name[:_LONGEST], known))}All: zoo list --plugin torchaudio"
+        f"{nearest_hint(nearest(name[:_LONGEST], names))}All: zoo list --plugin torchaudio"
     )

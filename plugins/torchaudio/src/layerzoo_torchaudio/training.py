@@ -43,8 +43,8 @@ def trained_on(bundle: Any) -> list[str]:
     """Return the data sets that the documentation of a pipeline names, in the order of training, in small letters."""
     documentation = documentation_of(bundle)
     trained = re.split(r"trained (?:using [^*]* )?(?:as described in .*? )?on ", documentation, maxsplit=1)[-1]
-    found = (first or second for first, second in _DATA.findall(re.split(_ENDS, trained)[0]))
-    return list(dict.fromkeys(re.sub(r"\s+", "-", name.lower()) for name in found))
+    names = (first or second for first, second in _DATA.findall(re.split(_ENDS, trained)[0]))
+    return list(dict.fromkeys(re.sub(r"\s+", "-", name.lower()) for name in names))
 
 
 def languages_of(bundle: Any) -> list[str]:

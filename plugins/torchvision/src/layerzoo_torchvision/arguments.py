@@ -26,7 +26,7 @@ class Arguments:
     """The name of the architecture."""
     weights: WeightsEnum | None = None
     """The weights whose class names, input size and normalization the network has; None for a network without them."""
-    others: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     """The arguments of the builder."""
 
     @classmethod
@@ -39,33 +39,35 @@ class Arguments:
         Raises: RepositoryError for an unknown name, OutsideRepositoryError for arguments with which torchvision would
             load weights from elsewhere than layerzoo does.
         """
-        others = dict(args)
-        given = others.pop("name", None)
-        if not isinstance(given, str):
-            raise RepositoryError(f"{model}: its `args` have no `name` of an architecture of torchvision: {given!r}")
+        options = dict(args)
+        full_name = options.pop("name", None)
+        if not isinstance(full_name, str):
+            raise RepositoryError(
+                f"{model}: its `args` have no `name` of an architecture of torchvision: {full_name!r}"
+            )
         for name in _OF_WEIGHTS:
-            if others.get(name) not in (None, False):
+            if options.get(name) not in (None, False):
                 raise OutsideRepositoryError(
-                    f"{model}: its argument `{name}` is {str(others[name])[:_LONGEST]}, and weights are what `weights` "
-                    "declares, whose digest is known. Next: declare them with `weights: file:PATH`, or name them, as "
-                    "in `args: {name: resnet50.IMAGENET1K_V2}`",
-                    reference=str(others[name])[:_LONGEST],
+                    f"{model}: its argument `{name}` is {str(options[name])[:_LONGEST]}, and weights are what "
+                    "`weights` declares, whose digest is known. Next: declare them with `weights: file:PATH`, or name "
+                    "them, as in `args: {name: resnet50.IMAGENET1K_V2}`",
+                    reference=str(options[name])[:_LONGEST],
                 )
-            others.pop(name, None)
-        name, dot, tag = given.partition(".")
+            options.pop(name, None)
+        name, dot, tag = full_name.partition(".")
         if name not in architectures():
             close = nearest(name[:_LONGEST], architectures())
             raise RepositoryError(
                 f"{model}: torchvision {__version__} has no architecture '{name[:_LONGEST]}'. {nearest_hint(close)}"
                 "All: zoo list --plugin torchvision"
             )
-        known = {each.name: each for each in weights_of(name)}
-        if dot and tag not in known:
+        weights = {member.name: member for member in weights_of(name)}
+        if dot and tag not in weights:
             raise RepositoryError(
                 f"{model}: torchvision {__version__} has no weights '{tag[:_LONGEST]}' of {name}. It has: "
-                f"{', '.join(known)}"
+                f"{', '.join(weights)}"
             )
-        return cls(name, known.get(tag), others)
+        return cls(name, weights.get(tag), options)
 
     @property
     def described_by(self) -> WeightsEnum:
@@ -93,4 +95,4 @@ def architectures() -> tuple[str, ...]:
 def weights_of(architecture: str) -> list[WeightsEnum]:
     """Return all weights of an architecture, the default first."""
     members = models.get_model_weights(architecture)
-    return sorted(members, key=lambda each: each is not members.DEFAULT)
+    return sorted(members, key=lambda member: member is not members.DEFAULT)

@@ -51,14 +51,14 @@ def _part(arguments: Arguments) -> str | None:
 def _for_size(arguments: Arguments, spec: ModelSpec) -> Arguments:
     """Return the arguments for another size of images than that of the weights, where the network has one size."""
     argument = _SIZES.get(arguments.family)
-    if argument is None or argument in arguments.others or not isinstance(spec.preprocess, ImagePreprocess):
+    if argument is None or argument in arguments.options or not isinstance(spec.preprocess, ImagePreprocess):
         return arguments
     height, width = spec.preprocess.size_px
     own = arguments.described_by.transforms().crop_size[0]
     if height == width == own:
         return arguments
     size: Any = height if argument == "image_size" else (height, width)
-    return replace(arguments, weights=None, others={**arguments.others, argument: size})
+    return replace(arguments, weights=None, options={**arguments.options, argument: size})
 
 
 def _channels_first(network: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:

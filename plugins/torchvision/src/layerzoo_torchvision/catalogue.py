@@ -25,7 +25,7 @@ _QUANTIZED = (
 
 def models() -> dict[str, list[dict[str, Any]]]:
     """Return the models of each architecture, with its default weights first."""
-    return {name: [_model(name, each) for each in weights_of(name)] for name in architectures()}
+    return {name: [_model(name, weights) for weights in weights_of(name)] for name in architectures()}
 
 
 def _model(architecture: str, weights: WeightsEnum) -> dict[str, Any]:
@@ -65,14 +65,14 @@ def metrics_of(weights: WeightsEnum) -> dict[str, dict[str, Any]]:
         for dataset, values in weights.meta["_metrics"].items()
     }
     training = {"classes": len(weights.meta.get("categories") or ()), "recipe": weights.meta.get("recipe")}
-    stated = {**results, "training": {key: value for key, value in training.items() if value}}
-    return {dataset: values for dataset, values in stated.items() if values}
+    sections = {**results, "training": {key: value for key, value in training.items() if value}}
+    return {dataset: values for dataset, values in sections.items() if values}
 
 
 def _source(weights: WeightsEnum) -> dict[str, str]:
     """Return the address of a checkpoint, with the digits of its sha256 that its name ends in."""
-    stated = _HASH.search(weights.url)
-    return {"source": weights.url, **({"sha256_prefix": stated[1]} if stated else {})}
+    match = _HASH.search(weights.url)
+    return {"source": weights.url, **({"sha256_prefix": match[1]} if match else {})}
 
 
 def _summary(architecture: str) -> str:

@@ -91,9 +91,9 @@ def _built(arguments: Arguments, tensors: _StateDict) -> tuple[nn.Module, list[_
         parameters = inspect.signature(get_model_builder(arguments.name)).parameters
         backbone = {"weights_backbone": None} if "weights_backbone" in parameters else {}
         with widths:
-            return get_model(arguments.name, weights=None, **backbone, **arguments.others), []
+            return get_model(arguments.name, weights=None, **backbone, **arguments.options), []
     with widths, _without_loading() as loaded:
-        network = get_model(arguments.name, weights=_Provided(arguments.weights, tensors), **arguments.others)
+        network = get_model(arguments.name, weights=_Provided(arguments.weights, tensors), **arguments.options)
     return network, loaded
 
 

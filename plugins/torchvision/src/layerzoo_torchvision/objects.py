@@ -56,10 +56,10 @@ class ObjectNetwork(nn.Module):
         proposals, _ = self.rpn(ImageList(pixels, sizes), maps)
         vectors = self.roi_heads.box_head(self.roi_heads.box_roi_pool(maps, proposals, sizes))
         logits, boxes = self.roi_heads.box_predictor(vectors)
-        chosen = self._regions_of_objects(logits, boxes, proposals, sizes)
-        by_image = vectors.split([len(each) for each in proposals])
-        found = [rows[numbers] for rows, numbers in zip(by_image, chosen, strict=True)]
-        padded: Tensor = self.objects(pad_sequence(found, batch_first=True, padding_value=torch.nan))
+        regions = self._regions_of_objects(logits, boxes, proposals, sizes)
+        by_image = vectors.split([len(proposal) for proposal in proposals])
+        vectors_by_image = [rows[numbers] for rows, numbers in zip(by_image, regions, strict=True)]
+        padded: Tensor = self.objects(pad_sequence(vectors_by_image, batch_first=True, padding_value=torch.nan))
         return padded
 
     def _regions_of_objects(self, logits: Tensor, boxes: Tensor, proposals: list[Tensor], sizes: Sizes) -> list[Tensor]:
@@ -75,17 +75,19 @@ class ObjectNetwork(nn.Module):
             sizes: height and width of each image.
         """
         detected = self.roi_heads.postprocess_detections(logits, boxes, proposals, sizes)
-        counts = [len(each) for each in proposals]
+        counts = [len(proposal) for proposal in proposals]
         decoded = self.roi_heads.box_coder.decode(boxes, proposals).split(counts)
         scores = logits.softmax(-1).split(counts)
         numbers = []
-        for places, scored, size, *objects in zip(decoded, scores, sizes, *detected, strict=True):
+        for candidate_boxes, scored, size, *objects in zip(decoded, scores, sizes, *detected, strict=True):
             box, score, label = objects
             if len(label) == 0:  # without any region, the decoded boxes have another shape
                 numbers.append(label)
                 continue
-            alike = (clip_boxes_to_image(places, size)[:, label] == box).all(-1) & (scored[:, label] == score)
-            numbers.append(alike.int().argmax(0))
+            is_same = (clip_boxes_to_image(candidate_boxes, size)[:, label] == box).all(-1) & (
+                scored[:, label] == score
+            )
+            numbers.append(is_same.int().argmax(0))
         return numbers
 
     def _without_values(self, pixels: Tensor, maps: Maps) -> Tensor:
@@ -102,5 +104,5 @@ class ObjectNetwork(nn.Module):
         self.roi_heads.box_predictor(vectors)
         by_image = vectors.unflatten(0, (len(pixels), -1))
         most = self.roi_heads.detections_per_img  # a region may have objects of several classes
-        found: Tensor = self.objects(by_image.repeat(1, -(-most // by_image.shape[1]), 1)[:, :most])
-        return found
+        objects: Tensor = self.objects(by_image.repeat(1, -(-most // by_image.shape[1]), 1)[:, :most])
+        return objects

@@ -96,7 +96,7 @@ def preprocess_of(arguments: Arguments) -> dict[str, Any]:
     """Return the keys of registry.yaml that describe ``weights.transforms()``, and name its class as the processor."""
     weights = arguments.described_by
     transform = weights.transforms()
-    settings = {name: _plain(getattr(transform, name)) for name in _SETTINGS if hasattr(transform, name)}
+    settings = {name: _enum_value(getattr(transform, name)) for name in _SETTINGS if hasattr(transform, name)}
     image = {
         **_sizes(arguments, settings),
         "resize": settings.get("interpolation", "none"),
@@ -133,20 +133,20 @@ def _frames(weights: WeightsEnum) -> int:
 
     torchvision states it in the documentation of the weights only, as ``clip_len=16``.
     """
-    stated = re.search(r"clip_len=(\d+)", weights.meta.get("_docs", ""))
-    return int(stated[1]) if stated else _DEFAULT_FRAMES
+    match = re.search(r"clip_len=(\d+)", weights.meta.get("_docs", ""))
+    return int(match[1]) if match else _DEFAULT_FRAMES
 
 
 @cache
-def _transform_of_detector(name: str, weights: WeightsEnum | None, others: tuple[tuple[str, Any], ...]) -> Any:
+def _transform_of_detector(name: str, weights: WeightsEnum | None, options: tuple[tuple[str, Any], ...]) -> Any:
     with torch.device("meta"):
-        detector: Any = whole_network(Arguments(name, weights, dict(others)))
+        detector: Any = whole_network(Arguments(name, weights, dict(options)))
     return detector.transform.eval()
 
 
 def _detector_transform(arguments: Arguments) -> Any:
     """Return the resizing, normalization and padding that a detector applies to images itself."""
-    return _transform_of_detector(arguments.name, arguments.weights, tuple(sorted(arguments.others.items())))
+    return _transform_of_detector(arguments.name, arguments.weights, tuple(sorted(arguments.options.items())))
 
 
 def _size(inputs: Pixels | ImageInputs) -> list[int]:
@@ -155,7 +155,7 @@ def _size(inputs: Pixels | ImageInputs) -> list[int]:
     return list(pixels.shape[1:])
 
 
-def _plain(value: Any) -> Any:
+def _enum_value(value: Any) -> Any:
     return value.value if hasattr(value, "value") else value
 
 

@@ -40,10 +40,10 @@ def trained_on(weights: WeightsEnum) -> list[str]:
     documentation has the names of their classes in ``torchvision.datasets``.
     """
     words = weights.name.split("_")
-    if named := [name for word, name in _DATA.items() if word in words]:
-        return named
-    written = re.findall(r"\w+", weights.meta.get("_docs", ""))
-    return list(dict.fromkeys(name.lower() for name in written if name in datasets.__all__))
+    if names := [name for word, name in _DATA.items() if word in words]:
+        return names
+    documented = re.findall(r"\w+", weights.meta.get("_docs", ""))
+    return list(dict.fromkeys(name.lower() for name in documented if name in datasets.__all__))
 
 
 def _results(weights: WeightsEnum) -> list[float]:

@@ -34,7 +34,7 @@ def _base(spec: ModelSpec, base: ModelSpec) -> ModelSpec | str:
         return base.id
     if base.plugin is None and image.processor is None:
         return replace(base, preprocess=image)
-    known = getattr(load_preprocess(base.id), "declared", None)
+    declared = getattr(load_preprocess(base.id), "declared", None)
     # A repository is made for the size of its configuration. A trace enlarges the image, to find the axes of layers.
-    is_other_size = isinstance(known, ImagePreprocess) and known.size_px != image.size_px
+    is_other_size = isinstance(declared, ImagePreprocess) and declared.size_px != image.size_px
     return replace(base, args=spec.args, preprocess=image) if is_other_size else base.id

@@ -93,7 +93,7 @@ def catalogue_lines(
     """
     head = {"layerzoo": FORMAT, "traced_with": dict(traced_with), "common": dict(common), "columns": list(COLUMNS)}
     yield _line(head)
-    for model in sorted(models, key=lambda each: str(each["id"])):
+    for model in sorted(models, key=lambda entry: str(entry["id"])):
         own = {key: value for key, value in model.items() if key not in common or value != common[key]}
         first = {key: own.pop(key) for key in _FIRST_KEYS if key in own}
         yield _line({**first, **own})
@@ -139,10 +139,10 @@ class _CatalogueCompiler:
             yield self._diagnostic(text, number, mistake)
             return
         model = full_id(str(name), self.source)
-        plain, mistakes = self._model(model, data)
+        fields, mistakes = self._model(model, data)
         yield from (self._diagnostic(text, number, mistake, model) for mistake in mistakes)
-        if plain is not None:
-            yield plain
+        if fields is not None:
+            yield fields
 
     def _model(self, model: str, data: Plain) -> tuple[Plain | None, list[Mistake]]:
         if model in self.ids:
@@ -156,20 +156,20 @@ class _CatalogueCompiler:
                 declared["layers"] = unpacked(table, self.head.get("columns", COLUMNS))
             except ValueError as error:
                 return None, [*mistakes, Mistake(("layers",), "wrong-value", str(error))]
-        plain, found = check_model(model, declared, Path(self.source.path).parent)
-        if plain is None or mistakes:
-            return None, [*mistakes, *found]
+        fields, model_mistakes = check_model(model, declared, Path(self.source.path).parent)
+        if fields is None or mistakes:
+            return None, [*mistakes, *model_mistakes]
         if aliases:
-            plain["aliases"] = aliases
-        if "traced_with" in self.head and "layers" in plain:
-            plain["traced_with"] = self.head["traced_with"]
-        return with_full_base(plain, self.source), []
+            fields["aliases"] = aliases
+        if "traced_with" in self.head and "layers" in fields:
+            fields["traced_with"] = self.head["traced_with"]
+        return with_full_base(fields, self.source), []
 
     def _own_aliases(self, data: Plain) -> tuple[list[str], list[Mistake]]:
-        written = data.get("aliases", [])
-        if not isinstance(written, list) or not all(isinstance(name, str) and is_id(name) for name in written):
-            return [], [Mistake(("aliases",), "wrong-value", f"{show(written)} is not a list of ids: {ID_FORM}")]
-        names = [full_id(name, self.source) for name in written]
+        aliases = data.get("aliases", [])
+        if not isinstance(aliases, list) or not all(isinstance(name, str) and is_id(name) for name in aliases):
+            return [], [Mistake(("aliases",), "wrong-value", f"{show(aliases)} is not a list of ids: {ID_FORM}")]
+        names = [full_id(name, self.source) for name in aliases]
         for at, name in enumerate(names):
             if name in self.aliases:
                 message = f"the alias '{shorten(name)}' is declared a second time here"
@@ -183,26 +183,26 @@ class _CatalogueCompiler:
             document = parse_document(text, number)
         except DocumentError:
             document = Document(None, values={(): Lines(text, number).position(0, len(text))})
-        loc = self._written(mistake.loc, document.value)
+        loc = self._as_written(mistake.loc, document.value)
         position = document.key_position(loc) if mistake.on_key else document.value_position(loc)
         return diagnostic_at(self.source, position, mistake.code, str(mistake), mistake.nearest, model)
 
-    def _written(self, loc: Loc, data: Any) -> Loc:
+    def _as_written(self, loc: Loc, data: Any) -> Loc:
         """Return the path of a mistake as written: layers may be written as a table."""
         table = data.get("layers") if isinstance(data, dict) else None
         if len(loc) < 2 or loc[0] != "layers" or not isinstance(table, list):
             return loc
         columns = self.head.get("columns", COLUMNS)
-        row = next((at for at, each in enumerate(table) if each[0] == loc[1]), 0)
+        row = next((at for at, cells in enumerate(table) if cells[0] == loc[1]), 0)
         return ("layers", row, columns.index(loc[2]) if loc[2:3] and loc[2] in columns else 0, *loc[3:])
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
     """Yield the lines of a file; only the start of a line that is too long."""
     while line := file.readline(_MAX_LINE_BYTES + 1):
-        rest = line
-        while len(rest) > _MAX_LINE_BYTES and not rest.endswith(b"\n"):
-            rest = file.readline(_MAX_LINE_BYTES + 1)
+        chunk = line
+        while len(chunk) > _MAX_LINE_BYTES and not chunk.endswith(b"\n"):
+            chunk = file.readline(_MAX_LINE_BYTES + 1)
         yield line
 
 
@@ -212,7 +212,9 @@ def _json(text: str, number: int) -> Any:
     if len(text) >= _MAX_LINE_BYTES:
         raise DocumentError(f"the line is longer than {_MAX_LINE_BYTES // 1_000_000} MB", lines.position(0, 1))
     try:
-        return json.loads(text, object_pairs_hook=_distinct_keys, parse_constant=_no_constant, parse_int=_whole)
+        return json.loads(
+            text, object_pairs_hook=_distinct_keys, parse_constant=_no_constant, parse_int=_bounded_integer
+        )
     except RecursionError:
         raise DocumentError("nested too deep", lines.position(0, len(text))) from None
     except json.JSONDecodeError as error:
@@ -234,15 +236,15 @@ def _invalid_line(data: Any, name: Any) -> Mistake | None:
 
 
 def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in mapping:
             raise ValueError(f"the key '{shorten(key)}' occurs twice in it")
-        found[key] = value
-    return found
+        mapping[key] = value
+    return mapping
 
 
-def _whole(digits: str) -> int:
+def _bounded_integer(digits: str) -> int:
     if len(digits) > _MAX_DIGITS:
         raise ValueError("whole numbers must fit into 64 bits")
     return int(digits)

@@ -79,16 +79,18 @@ def compile_registry(source: RegistrySource, version: str | None) -> Compiled:
         sha256 = hashlib.sha256(raw).hexdigest()
         document = parse_document(decoded(raw))
     except DocumentError as error:
-        found = diagnostic_at(source, error.position, "syntax", error.message)
+        diagnostic = diagnostic_at(source, error.position, "syntax", error.message)
         unreadable = error.message if isinstance(error, UnreadableError) else None
-        return Compiled(Head(state="invalid", cause=str(found), sha256=sha256, unreadable=unreadable), [found])
+        return Compiled(
+            Head(state="invalid", cause=str(diagnostic), sha256=sha256, unreadable=unreadable), [diagnostic]
+        )
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
-        found = diagnostic_at(source, Position(1, 1), "unreadable", reason)
+        diagnostic = diagnostic_at(source, Position(1, 1), "unreadable", reason)
         # A file that has just been removed is missing; a dangling link is unreadable.
         is_gone = isinstance(error, FileNotFoundError) and not Path(source.path).is_symlink()
         unreadable = None if is_gone else reason
-        return Compiled(Head(state="invalid", cause=str(found), unreadable=unreadable), [found])
+        return Compiled(Head(state="invalid", cause=str(diagnostic), unreadable=unreadable), [diagnostic])
     compiled = _Compiler(source, document, version).compiled()
     return replace(compiled, head=replace(compiled.head, sha256=sha256))
 
@@ -111,11 +113,11 @@ class _Compiler:
     def compiled(self) -> Compiled:
         if unsupported := next(self._unsupported(), None):
             return Compiled(Head(state="unsupported", cause=str(unsupported)), [unsupported])
-        form, found = self._checked_head()
+        form, head_problems = self._checked_head()
         models, of_models = self._models()
-        problems = sorted([*found, *of_models], key=_by_position)
+        problems = sorted([*head_problems, *of_models], key=_by_position)
         if form is None:
-            return Compiled(Head(state="invalid", cause=str(min(found, key=_by_position))), problems)
+            return Compiled(Head(state="invalid", cause=str(min(head_problems, key=_by_position))), problems)
         return Compiled(self._head(form), [*models, *problems])
 
     def _checked_head(self) -> tuple[HeadForm | None, list[Diagnostic]]:
@@ -136,17 +138,17 @@ class _Compiler:
 
     def _unsupported(self) -> Iterator[Diagnostic]:
         """Report another version of the format or of layerzoo before its keys are reported as unknown."""
-        written = self._data.get("layerzoo", FORMAT)
-        if isinstance(written, int) and written != FORMAT:
-            message = f"this is version {written} of the format, and this layerzoo reads {FORMAT}"
+        version = self._data.get("layerzoo", FORMAT)
+        if isinstance(version, int) and version != FORMAT:
+            message = f"this is version {version} of the format, and this layerzoo reads {FORMAT}"
             yield self._diagnostic(Mistake(("layerzoo",), "unsupported", f"{message}. Next: pip install -U layerzoo"))
         for loc, text in self._requirements():
             if problem := unmet(text, self._version):
                 yield self._diagnostic(Mistake(loc, "unsupported", problem))
 
     def _requirements(self) -> Iterator[tuple[Loc, str]]:
-        wanted = self._data.get("requires")
-        for loc, text in enumerate(wanted) if isinstance(wanted, list) else [(None, wanted)]:
+        requirements = self._data.get("requires")
+        for loc, text in enumerate(requirements) if isinstance(requirements, list) else [(None, requirements)]:
             if isinstance(text, str):
                 yield ("requires",) if loc is None else ("requires", loc), text
 
@@ -175,21 +177,21 @@ class _Compiler:
             aliases={self._alias(name): self._target(target) for name, target in (form.aliases or {}).items()},
             disabled=form.disable or [],
             defaults=form.defaults.model_dump(exclude_unset=True) if form.defaults else {},
-            published={name: each.model_dump(exclude_unset=True) for name, each in (form.plugins or {}).items()},
+            published={name: plugin.model_dump(exclude_unset=True) for name, plugin in (form.plugins or {}).items()},
         )
 
     def _models(self) -> tuple[list[dict[str, Any]], list[Diagnostic]]:
         """Return the valid models and the diagnostics of the others."""
-        written = self._data.get("models")
+        declared = self._data.get("models")
         models: list[dict[str, Any]] = []
         problems: list[Diagnostic] = []
         names: dict[str, str] = {}
-        for name, data in written.items() if isinstance(written, dict) else ():
+        for name, data in declared.items() if isinstance(declared, dict) else ():
             model_id = full_id(name, self._source)
-            plain, found = self._model(name, names.setdefault(model_id, name), data)
-            problems += found
-            if plain is not None and not found:
-                models.append(with_full_base(plain, self._source))
+            fields, model_problems = self._model(name, names.setdefault(model_id, name), data)
+            problems += model_problems
+            if fields is not None and not model_problems:
+                models.append(with_full_base(fields, self._source))
         return models, problems
 
     def _model(self, name: str, first: str, data: Any) -> tuple[dict[str, Any] | None, list[Diagnostic]]:
@@ -201,14 +203,14 @@ class _Compiler:
             return None, [
                 self._diagnostic(Mistake(loc, "wrong-value", message, on_key=True), inside=loc, model=model_id)
             ]
-        plain, mistakes = check_model(model_id, data, self._folder)
-        self._layers += len(plain.get("layers", ())) if plain else 0
+        fields, mistakes = check_model(model_id, data, self._folder)
+        self._layers += len(fields.get("layers", ())) if fields else 0
         mistakes = self._own([replace(mistake, loc=(*loc, *mistake.loc)) for mistake in mistakes])
-        found = self._faults(inside=loc, model=model_id)
-        found += [self._diagnostic(mistake, inside=loc, model=model_id) for mistake in mistakes]
+        problems = self._faults(inside=loc, model=model_id)
+        problems += [self._diagnostic(mistake, inside=loc, model=model_id) for mistake in mistakes]
         if unfit := self._unfit_name(name, first):
-            found.append(self._diagnostic(replace(unfit, loc=loc), inside=loc, model=model_id))
-        return plain, found
+            problems.append(self._diagnostic(replace(unfit, loc=loc), inside=loc, model=model_id))
+        return fields, problems
 
     def _unfit_name(self, name: str, first: str) -> Mistake | None:
         if name != first:
@@ -265,11 +267,11 @@ def unmet(requirement: str, version: str | None) -> str | None:
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:
-        wanted = Requirement(requirement)
+        parsed = Requirement(requirement)
     except InvalidRequirement:
         return f"'{shorten(requirement)}' is not a requirement: write it as in layerzoo>=0.1"
-    if wanted.name.lower() != "layerzoo":
+    if parsed.name.lower() != "layerzoo":
         return f"'{shorten(requirement)}': only layerzoo itself can be required here; the rest is for pyproject.toml"
-    if version is None or wanted.specifier.contains(version, prereleases=True):
+    if version is None or parsed.specifier.contains(version, prereleases=True):
         return None
     return f"it requires {requirement}, and {version} is installed: pip install '{requirement}'"

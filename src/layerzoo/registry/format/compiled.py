@@ -37,30 +37,30 @@ class Facets:
     """False only for an architecture without a checkpoint, which ranks below models with one."""
 
 
-def facets_of(plain: Mapping[str, Any]) -> Facets:
+def facets_of(model: Mapping[str, Any]) -> Facets:
     """Return the facets of a model in the form of ``ModelSpec.to_dict``, including what it inherits."""
-    preprocess = plain.get("preprocess", {})
+    preprocess = model.get("preprocess", {})
     return Facets(
-        modality=plain["modality"],
-        builder=plain.get("builder"),
-        license=plain.get("license"),
-        params=plain.get("params"),
+        modality=model["modality"],
+        builder=model.get("builder"),
+        license=model.get("license"),
+        params=model.get("params"),
         size_px=_pair(preprocess.get("image", preprocess).get("size_px")),
         rate_hz=preprocess.get("sample_rate_hz"),
-        width=_width(plain.get("layers", ()), plain.get("default", {}), _temporal(preprocess)),
-        **_tags(plain),
-        has_weights="weights" in plain,
+        width=_width(model.get("layers", ()), model.get("default", {}), _temporal(preprocess)),
+        **_tags(model),
+        has_weights="weights" in model,
     )
 
 
-def published_facets(plain: Mapping[str, Any]) -> Facets:
+def published_facets(row: Mapping[str, Any]) -> Facets:
     """Return the facets of a line of ``published.jsonl``."""
-    known = {each.name: plain[each.name] for each in fields(Facets) if each.name in plain}
-    return Facets(**{**known, "size_px": _pair(plain.get("size_px")), **_tags(plain)})
+    values = {facet.name: row[facet.name] for facet in fields(Facets) if facet.name in row}
+    return Facets(**{**values, "size_px": _pair(row.get("size_px")), **_tags(row)})
 
 
-def _tags(plain: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    return {name: tuple(plain.get(name, ())) for name in TAGS}
+def _tags(model: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(model.get(name, ())) for name in TAGS}
 
 
 def _pair(sides: Sequence[int] | None) -> tuple[int, int] | None:
@@ -70,27 +70,27 @@ def _pair(sides: Sequence[int] | None) -> tuple[int, int] | None:
 def _width(
     layers: Sequence[Mapping[str, Any]], default: Mapping[str, str], temporal: TemporalChoice | None
 ) -> int | None:
-    layer = _named(layers, default.get("layer", _UNSAID.layer))
+    layer = _layer_of_selector(layers, default.get("layer", _UNSAID.layer))
     return None if layer is None else width(default.get("pool", _UNSAID.pool), layer, temporal)
 
 
 def _temporal(preprocess: Mapping[str, Any]) -> TemporalChoice | None:
     """Return the pooling of the frames of a video, which is part of every sample; None for one that is not declared."""
     is_sequence = preprocess.get("kind") == "video" and not preprocess.get("joint")
-    written = preprocess.get("temporal_pool")
-    return parse_temporal_pool(written) if is_sequence and written else None
+    pooling = preprocess.get("temporal_pool")
+    return parse_temporal_pool(pooling) if is_sequence and pooling else None
 
 
-def _named(layers: Sequence[Mapping[str, Any]], selector: str) -> Layer | None:
+def _layer_of_selector(layers: Sequence[Mapping[str, Any]], selector: str) -> Layer | None:
     """Return the layer that a selector selects; None if it selects several, or only a trace can tell."""
     for layer in layers:  # constructing all layers takes as long as the rest of the compilation
         if layer["name"] == selector:
             return layer_from_dict(layer)
     try:
-        found = select([layer_from_dict(layer) for layer in layers], selector, model="")
+        selected = select([layer_from_dict(layer) for layer in layers], selector, model="")
     except (LayerError, UnknownLayerError):
         return None
-    return found[0] if len(found) == 1 else None
+    return selected[0] if len(selected) == 1 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

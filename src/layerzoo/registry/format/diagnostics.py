@@ -37,9 +37,9 @@ class Lines:
         self._first = number or 1
         self._starts = [0]
         self._lines: list[str] = []
-        for found in _BREAK.finditer(text) if number is None else ():
-            self._lines.append(text[self._starts[-1] : found.start()])
-            self._starts.append(found.end())
+        for line_break in _BREAK.finditer(text) if number is None else ():
+            self._lines.append(text[self._starts[-1] : line_break.start()])
+            self._starts.append(line_break.end())
         self._lines.append(text[self._starts[-1] :])
 
     def position(self, start: int, stop: int) -> Position:
@@ -59,8 +59,8 @@ class Lines:
         """Return the index of the last character before ``start`` that is not white space; 0 if there is none."""
         while start > 0:
             begin = max(start - _CHUNK, 0)
-            if found := len(self._text[begin:start].rstrip()):
-                return begin + found - 1
+            if length := len(self._text[begin:start].rstrip()):
+                return begin + length - 1
             start = begin
         return 0
 
@@ -146,21 +146,23 @@ class Diagnostic:
 
     def marked(self) -> str:
         """Return the message with its code, and below it the line with the wrong characters marked."""
-        said = f"{self}  [{self.code}]"
+        message = f"{self}  [{self.code}]"
         if not self.text.strip():
-            return said
+            return message
         start = self.column - self.begin
-        before, wrong = self.text[:start], self.text[start : start + self.length]
+        prefix, wrong = self.text[:start], self.text[start : start + self.length]
         cut = "…" if self.begin > 1 else ""
         number = f"{self.line:5}"
-        padding = " " * len(cut) + "".join("\t" if each == "\t" else " " * _width(each) for each in before)
+        padding = " " * len(cut) + "".join(
+            "\t" if character == "\t" else " " * _width(character) for character in prefix
+        )
         marker = "^" * max(sum(map(_width, wrong)), 1)
-        return f"{said}\n{number} | {cut}{visible(self.text)}\n{' ' * len(number)} | {padding}{marker}"
+        return f"{message}\n{number} | {cut}{visible(self.text)}\n{' ' * len(number)} | {padding}{marker}"
 
 
 def visible(text: str) -> str:
     """Return the text with characters that are invisible or move a terminal's cursor replaced."""
-    return "".join(each if each.isprintable() or each == "\t" else "�" for each in text)
+    return "".join(character if character.isprintable() or character == "\t" else "�" for character in text)
 
 
 def _width(character: str) -> int:

@@ -107,17 +107,19 @@ def decoded(raw: bytes, number: int | None = None) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         # The codec counts bytes after the mark. The bytes before the first wrong one are valid.
-        rest = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+        valid_text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
         start = len(error.object[: error.start].removeprefix(b"\xef\xbb\xbf").decode("utf-8"))
-        raise UnreadableError("the file is not UTF-8 text", Lines(rest, number).position(start, start + 1)) from None
+        raise UnreadableError(
+            "the file is not UTF-8 text", Lines(valid_text, number).position(start, start + 1)
+        ) from None
 
 
 def parse_document(text: str, number: int | None = None) -> Document:
     """Parse a text. ``number`` is that of the line if the text is one line of a file. Raises: DocumentError."""
     lines = Lines(text, number)
-    if found := _FORBIDDEN.search(text):
-        message = f"the character U+{ord(found[0]):04X} is not allowed in a text file"
-        raise UnreadableError(message, lines.position(found.start(), found.end()))
+    if forbidden := _FORBIDDEN.search(text):
+        message = f"the character U+{ord(forbidden[0]):04X} is not allowed in a text file"
+        raise UnreadableError(message, lines.position(forbidden.start(), forbidden.end()))
     try:
         return _DocumentBuilder(yaml.parse(text, Loader=_LOADER), lines).document()
     except yaml.MarkedYAMLError as error:
@@ -149,7 +151,7 @@ def _half_a_character(text: str, lines: Lines, at: int | None = None) -> Documen
     at: an index within the escape; None for the first escape of the text.
     """
     escapes = _HALF_A_CHARACTER.finditer(text)
-    escape = next((found for found in escapes if at is None or found.start() <= at < found.end()), None)
+    escape = next((match for match in escapes if at is None or match.start() <= at < match.end()), None)
     if escape is None:
         return None
     return DocumentError(
@@ -192,37 +194,37 @@ class _DocumentBuilder:
         return _scalar(event) if isinstance(event, yaml.ScalarEvent) else None
 
     def _mapping(self, start: Any, loc: Loc) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             position = self._position(event)
             if not isinstance(event, yaml.ScalarEvent):
                 raise DocumentError("a key must be plain text", position)
             key = str(event.value)
-            here = (*loc, key)
-            self._check_decoration(event, here)
-            if key in found:
-                first = self._keys[here].line
+            key_loc = (*loc, key)
+            self._check_decoration(event, key_loc)
+            if key in mapping:
+                first = self._keys[key_loc].line
                 message = f"the key '{key}' is declared a second time here, after line {first}"
-                self._faults.append(Fault(here, position, message, "duplicate"))
+                self._faults.append(Fault(key_loc, position, message, "duplicate"))
                 self._skip_value()
             elif key == "<<" and not event.style:
                 message = (
                     "merge keys (<<) are not part of this format: write it out, or inherit from a model with `base:`"
                 )
-                self._faults.append(Fault(here, position, message))
+                self._faults.append(Fault(key_loc, position, message))
                 self._skip_value()
             else:
-                self._keys[here] = position
-                found[key] = self._value(next(self._events), here)
+                self._keys[key_loc] = position
+                mapping[key] = self._value(next(self._events), key_loc)
         self._values[loc] = self._span(start, event)
-        return found
+        return mapping
 
     def _sequence(self, start: Any, loc: Loc) -> list[Any]:
-        found: list[Any] = []
+        items: list[Any] = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
-            found.append(self._value(event, (*loc, len(found))))
+            items.append(self._value(event, (*loc, len(items))))
         self._values[loc] = self._span(start, event)
-        return found
+        return items
 
     def _skip_value(self) -> None:
         depth = 0

@@ -51,19 +51,19 @@ def unpacked(table: Sequence[Sequence[Any]], columns: Sequence[str] = COLUMNS) -
         columns: the names of the columns, ``name`` first.
     Raises: ValueError if it is not a valid table.
     """
-    found: dict[str, dict[str, Any]] = {}
+    layers: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(table, start=1):
         if not isinstance(row, list) or not 2 <= len(row) <= len(columns) or not isinstance(row[0], str):
-            wanted = f"a row of layers is a list of 2 to {len(columns)} values: {', '.join(columns)}"
-            raise ValueError(f"row {number}: {wanted}")
+            rule = f"a row of layers is a list of 2 to {len(columns)} values: {', '.join(columns)}"
+            raise ValueError(f"row {number}: {rule}")
         facts = {column: value for column, value in zip(columns, row, strict=False) if value is not None}
         name = facts.pop("name")
-        if name in found:
+        if name in layers:
             raise ValueError(f"row {number}: the layer '{name}' occurs twice in it")
         if isinstance(letters := facts.get("axes"), str):
             facts["axes"] = [LETTERS.get(letter, letter) for letter in letters]
-        found[name] = facts
-    return found
+        layers[name] = facts
+    return layers
 
 
 @dataclass(slots=True)
@@ -105,26 +105,26 @@ class _LayerRun:
         return row
 
 
-def _are_alike(one: Layer, other: Layer) -> bool:
+def _are_alike(layer: Layer, next_layer: Layer) -> bool:
     return all(
-        getattr(one, fact) == getattr(other, fact)
+        getattr(layer, fact) == getattr(next_layer, fact)
         for fact in ("axes", "shape", "prefix_tokens", "call", "output", "at", *_TOKENS)
-    ) and all((getattr(one, cost) is None) == (getattr(other, cost) is None) for cost in _COSTS)
+    ) and all((getattr(layer, cost) is None) == (getattr(next_layer, cost) is None) for cost in _COSTS)
 
 
-def _steps(one: Layer, other: Layer) -> tuple[int | None, ...]:
+def _steps(layer: Layer, next_layer: Layer) -> tuple[int | None, ...]:
     """Return the difference of the costs of two layers."""
-    pairs = [(getattr(one, cost), getattr(other, cost)) for cost in _COSTS]
+    pairs = [(getattr(layer, cost), getattr(next_layer, cost)) for cost in _COSTS]
     return tuple(None if cost is None else following - cost for cost, following in pairs)
 
 
-def _counting(one: str, other: str) -> int:
+def _counting(text: str, next_text: str) -> int:
     """Return the part of two texts that is a number and increases by one, if all others are equal; otherwise -1."""
-    parts, others = _NUMBER.split(one), _NUMBER.split(other)
-    if len(parts) != len(others):
+    parts, next_parts = _NUMBER.split(text), _NUMBER.split(next_text)
+    if len(parts) != len(next_parts):
         return -1
-    different = [position for position, (part, its) in enumerate(zip(parts, others, strict=True)) if part != its]
-    if len(different) != 1 or different[0] % 2 == 0 or int(others[different[0]]) != int(parts[different[0]]) + 1:
+    different = [position for position, (part, its) in enumerate(zip(parts, next_parts, strict=True)) if part != its]
+    if len(different) != 1 or different[0] % 2 == 0 or int(next_parts[different[0]]) != int(parts[different[0]]) + 1:
         return -1
     return different[0]
 

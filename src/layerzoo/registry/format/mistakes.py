@@ -30,16 +30,16 @@ class Mistake:
         """Return the message, after the path of the mistake."""
         inside = self.loc[:-1] if self.on_key and self.code != "missing-key" else self.loc
         # A digest without a name has an empty key: see WeightsForm.
-        where = ".".join(str(step) for step in inside if step != "")
-        return f"{shorten(where)}: {self.message}" if where else self.message
+        key_path = ".".join(str(step) for step in inside if step != "")
+        return f"{shorten(key_path)}: {self.message}" if key_path else self.message
 
 
 class UnknownWordError(ValueError):
     """A word that is not one of the possible ones; ``nearest`` are the most similar ones."""
 
-    def __init__(self, message: str, asked: str, words: Sequence[str]) -> None:
-        super().__init__(f"{message}. {hint(asked, words)}")
-        self.nearest = tuple(nearest(asked, words))
+    def __init__(self, message: str, word: str, words: Sequence[str]) -> None:
+        super().__init__(f"{message}. {hint(word, words)}")
+        self.nearest = tuple(nearest(word, words))
 
 
 class MissingKeyError(ValueError):
@@ -81,7 +81,7 @@ _LIMITS = {
 
 def explain(form: Any, error: Mapping[str, Any]) -> Mistake:
     """Translate an entry of pydantic's ``ValidationError.errors()``. ``form`` is the form that was validated."""
-    kind, loc, given = error["type"], tuple(error["loc"]), error["input"]
+    kind, loc, value = error["type"], tuple(error["loc"]), error["input"]
     on_key = len(loc) > 1 and loc[-1] == "[key]"
     if on_key:
         loc = loc[:-1]
@@ -91,18 +91,18 @@ def explain(form: Any, error: Mapping[str, Any]) -> Mistake:
         message = f"unknown key '{shorten(key)}'. {hint(key, keys)}"
         return Mistake(loc, "unknown-key", message, on_key=True, nearest=close)
     if kind == "missing" and isinstance(loc[-1], str):
-        why = _WHY.get(loc[-1], "")
-        message = f"the key '{loc[-1]}' is missing{why}"
+        reason = _WHY.get(loc[-1], "")
+        message = f"the key '{loc[-1]}' is missing{reason}"
         return Mistake(loc[:-1], "missing-key", message, on_key=True, lacks=loc[-1])
     if kind == "missing":
         number = len(get_args(_type_at(form, loc[:-1])))
-        return Mistake(loc[:-1], "wrong-value", f"{_values(len(given))} too few: {number} are wanted")
+        return Mistake(loc[:-1], "wrong-value", f"{_values(len(value))} too few: {number} are wanted")
     if kind == "too_long":
-        return Mistake(loc, "wrong-value", f"{_values(len(given))} too many: {error['ctx']['max_length']} are wanted")
+        return Mistake(loc, "wrong-value", f"{_values(len(value))} too many: {error['ctx']['max_length']} are wanted")
     if kind == "literal_error":
         possible = _choices(_type_at(form, loc))
-        close = tuple(nearest(str(given), possible))
-        message = f"{show(given)} is not possible here. {hint(str(given), possible)}"
+        close = tuple(nearest(str(value), possible))
+        message = f"{show(value)} is not possible here. {hint(str(value), possible)}"
         return Mistake(loc, "wrong-value", message, nearest=close)
     if kind == "value_error":
         cause = error["ctx"]["error"]
@@ -112,13 +112,13 @@ def explain(form: Any, error: Mapping[str, Any]) -> Mistake:
         return Mistake(loc, "wrong-value", "there must be text here, not an empty one", on_key)
     if limit := _LIMITS.get(kind):
         name, words = limit
-        message = f"{show(given)} is not possible here: {words.format(error['ctx'][name])}"
+        message = f"{show(value)} is not possible here: {words.format(error['ctx'][name])}"
         return Mistake(loc, "wrong-value", message, on_key)
-    if wanted := _WANTED.get(kind):
-        quotes = "; in quotes it is text" if kind == "string_type" and isinstance(given, int | float) else ""
-        return Mistake(loc, "wrong-value", f"{wanted} is wanted here, not {show(given)}{quotes}", on_key)
-    said = str(error["msg"]).removeprefix("Input ").removeprefix("String ").removeprefix("Tuple ")
-    return Mistake(loc, "wrong-value", f"{show(given)} is not possible here: it {said[:1].lower()}{said[1:]}", on_key)
+    if expected := _WANTED.get(kind):
+        quotes = "; in quotes it is text" if kind == "string_type" and isinstance(value, int | float) else ""
+        return Mistake(loc, "wrong-value", f"{expected} is wanted here, not {show(value)}{quotes}", on_key)
+    text = str(error["msg"]).removeprefix("Input ").removeprefix("String ").removeprefix("Tuple ")
+    return Mistake(loc, "wrong-value", f"{show(value)} is not possible here: it {text[:1].lower()}{text[1:]}", on_key)
 
 
 def _keys_at(form: Any, loc: Loc) -> list[str]:
@@ -144,9 +144,9 @@ def _values(number: int) -> str:
     return "1 value is" if number == 1 else f"{number} values are"
 
 
-def hint(asked: str, names: Sequence[str]) -> str:
+def hint(word: str, names: Sequence[str]) -> str:
     """List the nearest of the possible names, then all of them."""
-    close = nearest(asked, names)
+    close = nearest(word, names)
     return nearest_hint(close) + f"Possible: {', '.join(names)}"
 
 

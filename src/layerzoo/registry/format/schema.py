@@ -79,9 +79,9 @@ def check_head(data: Any) -> tuple[HeadForm | None, list[Mistake]]:
 
 def check_catalogue_head(data: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[Mistake]]:
     """Return the head of a generated catalogue; None and all mistakes if it is unusable."""
-    written = data["layerzoo"]
-    if isinstance(written, int) and written != FORMAT:  # reported before its unknown keys
-        message = f"this is version {written} of the format, and this layerzoo reads {FORMAT}"
+    version = data["layerzoo"]
+    if isinstance(version, int) and version != FORMAT:  # reported before its unknown keys
+        message = f"this is version {version} of the format, and this layerzoo reads {FORMAT}"
         return None, [Mistake(("layerzoo",), "unsupported", f"{message}. Next: pip install -U layerzoo")]
     form, mistakes = _validated(CatalogueHeadForm, data)
     if form is None:
@@ -105,11 +105,11 @@ def _checked(kind: type[FormT], data: Mapping[str, Any], vital: Sequence[Loc]) -
     """
     mistakes: list[Mistake] = []
     while True:
-        form, found = _validated(kind, data)
-        mistakes += [mistake for mistake in found if not _is_consequence(mistake, mistakes)]
-        if form is not None or any(mistake.loc[:1] in ((), *vital) for mistake in found):
+        form, new_mistakes = _validated(kind, data)
+        mistakes += [mistake for mistake in new_mistakes if not _is_consequence(mistake, mistakes)]
+        if form is not None or any(mistake.loc[:1] in ((), *vital) for mistake in new_mistakes):
             return form, mistakes
-        data = without(data, [mistake.loc for mistake in found])
+        data = without(data, [mistake.loc for mistake in new_mistakes])
 
 
 def _is_consequence(mistake: Mistake, earlier: Sequence[Mistake]) -> bool:
@@ -117,27 +117,27 @@ def _is_consequence(mistake: Mistake, earlier: Sequence[Mistake]) -> bool:
     if mistake.lacks is None:
         return False
     key = (*mistake.loc, mistake.lacks)
-    return any(each.loc[: len(key)] == key for each in earlier)
+    return any(mistake.loc[: len(key)] == key for mistake in earlier)
 
 
 def without(data: Mapping[str, Any], locs: Iterable[Loc]) -> dict[str, Any]:
     """Return data without the values at some locations: a key, or an entry of a key's mapping or list."""
-    rest = dict(data)
+    remaining = dict(data)
     entries: dict[str, set[str | int]] = {}
     for section, *entry in locs:
         if entry:
             entries.setdefault(str(section), set()).add(entry[0])
         else:
-            rest.pop(str(section), None)
-    for section_name in entries.keys() & rest.keys():
-        section, wrong = rest[section_name], entries[section_name]
+            remaining.pop(str(section), None)
+    for section_name in entries.keys() & remaining.keys():
+        section, wrong = remaining[section_name], entries[section_name]
         if isinstance(section, Mapping):
-            rest[section_name] = {key: value for key, value in section.items() if key not in wrong}
+            remaining[section_name] = {key: value for key, value in section.items() if key not in wrong}
         elif isinstance(section, list):
-            rest[section_name] = [value for at, value in enumerate(section) if at not in wrong]
+            remaining[section_name] = [value for at, value in enumerate(section) if at not in wrong]
         else:  # a short form
-            del rest[section_name]
-    return rest
+            del remaining[section_name]
+    return remaining
 
 
 def check_model(id: str, data: Any, folder: Path) -> tuple[dict[str, Any] | None, list[Mistake]]:
@@ -152,34 +152,34 @@ def check_model(id: str, data: Any, folder: Path) -> tuple[dict[str, Any] | None
     mistakes += _missing(data)
     if form is None:
         return None, mistakes
-    plain = _serialized(id, form, folder, mistakes)
-    return (None, mistakes) if mistakes else (plain, [])
+    model = _serialized(id, form, folder, mistakes)
+    return (None, mistakes) if mistakes else (model, [])
 
 
 def _validated(form: type[FormT], data: Any) -> tuple[FormT | None, list[Mistake]]:
     try:
         return form.model_validate(data), []
-    except ValidationError as found:
-        mistakes = [explain(form, dict(error)) for error in found.errors(include_url=False)]
+    except ValidationError as validation_error:
+        mistakes = [explain(form, dict(error)) for error in validation_error.errors(include_url=False)]
         return None, list(dict.fromkeys(mistakes))
 
 
 def _serialized(id: str, form: ModelForm, folder: Path, mistakes: list[Mistake]) -> dict[str, Any]:
     """Serialize a model as ``ModelSpec.to_dict`` does. Mistakes are added to the list."""
-    plain: dict[str, Any] = {"id": id, "modality": form.modality}
-    plain |= form.model_dump(include=_KEPT, exclude_unset=True)
-    layers = list(_layers(form.layers or {}, plain.get("flops"), mistakes))
+    model: dict[str, Any] = {"id": id, "modality": form.modality}
+    model |= form.model_dump(include=_KEPT, exclude_unset=True)
+    layers = list(_layers(form.layers or {}, model.get("flops"), mistakes))
     if form.preprocess is not None:
-        plain["preprocess"] = _plain_preprocess(form.preprocess.model_dump(exclude_unset=True), KINDS[form.modality])
+        model["preprocess"] = _preprocess_fields(form.preprocess.model_dump(exclude_unset=True), KINDS[form.modality])
     if layers:
-        plain["layers"] = layers
+        model["layers"] = layers
     if form.default is not None:
-        plain["default"] = form.default.model_dump(exclude_unset=True)
+        model["default"] = form.default.model_dump(exclude_unset=True)
         if not any(mistake.loc[:1] == ("layers",) for mistake in mistakes):
-            mistakes += _misplaced_default(id, plain["default"].get("layer"), layers)
+            mistakes += _misplaced_default(id, model["default"].get("layer"), layers)
     if form.weights is not None:
-        plain["weights"] = _plain_weights(form.weights, folder, mistakes)
-    return plain
+        model["weights"] = _weights_fields(form.weights, folder, mistakes)
+    return model
 
 
 def _missing(data: Mapping[str, Any]) -> Iterator[Mistake]:
@@ -206,7 +206,7 @@ def _layers(
     forms: Mapping[str, LayerForm], total_flops: int | None, mistakes: list[Mistake]
 ) -> Iterator[dict[str, Any]]:
     """Yield every declared layer, with ranges expanded."""
-    seen: set[str] = set()
+    names: set[str] = set()
     for declared, form in forms.items():
         loc: Loc = ("layers", declared)
         facts = form.model_dump(exclude_unset=True, exclude={"module"})
@@ -215,11 +215,11 @@ def _layers(
         except LayerError as error:
             mistakes.append(Mistake(loc, "wrong-value", str(error), on_key=True))
             continue
-        if len(seen) + len(pairs) > MAX_LAYERS:
+        if len(names) + len(pairs) > MAX_LAYERS:
             mistakes.append(Mistake(loc, "wrong-value", f"more than {MAX_LAYERS} layers", on_key=True))
             return
         for position, (name, path) in enumerate(pairs):
-            if name in seen:
+            if name in names:
                 mistakes.append(Mistake(loc, "duplicate", f"the layer '{name}' is declared twice", on_key=True))
                 break
             if problem := _invalid_name(name):
@@ -234,7 +234,7 @@ def _layers(
                 message = f"the address '{shorten(path)}' says another `{twice}` than the key `{twice}:`"
                 mistakes.append(Mistake(loc, "wrong-value", message))
                 break
-            seen.add(name)
+            names.add(name)
             yield {"name": name, "module": module, **_at(position, facts, total_flops), **parts}
 
 
@@ -289,10 +289,10 @@ def _invalid_name(name: str) -> str | None:
 
 def _misplaced_default(id: str, layer: str | None, layers: list[dict[str, Any]]) -> list[Mistake]:
     """Report a default layer that is not declared. Selectors that only a trace can resolve are accepted."""
-    if layer is None or not layers or any(each["name"] == layer for each in layers):
+    if layer is None or not layers or any(declared["name"] == layer for declared in layers):
         return []
     try:
-        select([Layer(name=each["name"], module=each["module"]) for each in layers], layer, model=id)
+        select([Layer(name=declared["name"], module=declared["module"]) for declared in layers], layer, model=id)
     except UnknownLayerError as error:
         close = f"Nearest: {', '.join(error.nearest)}" if error.nearest else "See its `layers:`"
         message = f"there is no layer '{shorten(layer)}'. {close}"
@@ -302,25 +302,25 @@ def _misplaced_default(id: str, layer: str | None, layers: list[dict[str, Any]])
     return []
 
 
-def _plain_preprocess(given: dict[str, Any], kind: str) -> dict[str, Any]:
-    if "image" in given:
-        given["image"] = _plain_preprocess(given["image"], "image")
-    return {"kind": kind, **given}
+def _preprocess_fields(values: dict[str, Any], kind: str) -> dict[str, Any]:
+    if "image" in values:
+        values["image"] = _preprocess_fields(values["image"], "image")
+    return {"kind": kind, **values}
 
 
-def _plain_weights(form: WeightsForm, folder: Path, mistakes: list[Mistake]) -> dict[str, Any]:
-    plain: dict[str, Any] = {"source": _absolute(form.source, folder)}
+def _weights_fields(form: WeightsForm, folder: Path, mistakes: list[Mistake]) -> dict[str, Any]:
+    weights: dict[str, Any] = {"source": _absolute(form.source, folder)}
     if form.sha256:
-        plain["sha256"] = [[name or form.file, digest] for name, digest in form.sha256.items()]
+        weights["sha256"] = [[name or form.file, digest] for name, digest in form.sha256.items()]
     if form.sha256_prefix:
-        plain["sha256_prefix"] = form.sha256_prefix
+        weights["sha256_prefix"] = form.sha256_prefix
     if form.lock:
-        plain["lock"] = True
+        weights["lock"] = True
     if form.files:
-        plain["files"] = [list(pair) for pair in form.files.items()]
+        weights["files"] = [list(pair) for pair in form.files.items()]
     if form.keys:
-        plain["keys"] = list(_renamed_keys(form.keys, mistakes))
-    return plain
+        weights["keys"] = list(_renamed_keys(form.keys, mistakes))
+    return weights
 
 
 def _absolute(source: str, folder: Path) -> str:

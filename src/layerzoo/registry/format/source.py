@@ -47,22 +47,22 @@ def fingerprint(path: str) -> str | None:
 
     None if it does not exist. A dangling link exists, but cannot be read.
     """
-    found = _status(path)
-    if found is None:
+    status = _status(path)
+    if status is None:
         return None
-    now = time.time_ns()
+    now_ns = time.time_ns()
     # A program can set either time to any value; on most systems not both.
-    if min(abs(now - found.st_mtime_ns), abs(now - found.st_ctime_ns)) < _TICK_NS:
+    if min(abs(now_ns - status.st_mtime_ns), abs(now_ns - status.st_ctime_ns)) < _TICK_NS:
         return RACY
-    return fingerprint_of(found)
+    return fingerprint_of(status)
 
 
 def stable_fingerprint(path: str) -> str | None:
     """Return :func:`fingerprint`. If the file has just changed, wait 20 ms first, so that the result is not RACY."""
-    if (found := fingerprint(path)) == RACY:
+    if (state := fingerprint(path)) == RACY:
         time.sleep(_TICK_NS / 1e9)
-        found = fingerprint(path)
-    return found
+        state = fingerprint(path)
+    return state
 
 
 def _status(path: str) -> os.stat_result | None:
@@ -72,8 +72,8 @@ def _status(path: str) -> os.stat_result | None:
     return None
 
 
-def with_full_base(plain: dict[str, Any], source: RegistrySource) -> dict[str, Any]:
+def with_full_base(fields: dict[str, Any], source: RegistrySource) -> dict[str, Any]:
     """Complete the id of a base: without a slash, it is a model of the same file."""
-    if "base" in plain and "/" not in plain["base"]:
-        plain["base"] = full_id(plain["base"], source)
-    return plain
+    if "base" in fields and "/" not in fields["base"]:
+        fields["base"] = full_id(fields["base"], source)
+    return fields

@@ -138,10 +138,10 @@ class Database:
         with (
             _using,
             contextlib.suppress(sqlite3.DatabaseError),
-            contextlib.closing(sqlite3.connect(file, uri=True)) as kept,
+            contextlib.closing(sqlite3.connect(file, uri=True)) as stored,
         ):
-            if kept.execute("PRAGMA user_version").fetchone() == (_VERSION,):
-                kept.backup(copy._connection)
+            if stored.execute("PRAGMA user_version").fetchone() == (_VERSION,):
+                stored.backup(copy._connection)
         return copy
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -226,25 +226,27 @@ class KeptResults:
 
     def dangling_references(self, key: str) -> list[dict[str, Any]] | None:
         """Return the dangling references that were stored under this key."""
-        for (found,) in self._database.rows("SELECT found FROM dangling_references WHERE key = ?", (key,)):
-            return list(from_json(found))
+        for (stored,) in self._database.rows("SELECT found FROM dangling_references WHERE key = ?", (key,)):
+            return list(from_json(stored))
         return None
 
-    def keep_dangling_references(self, key: str, found: list[dict[str, Any]]) -> None:
+    def keep_dangling_references(self, key: str, diagnostics: list[dict[str, Any]]) -> None:
         with self._database.transaction(_RESULT_WAIT_S):
-            self._database.write("INSERT OR REPLACE INTO dangling_references VALUES (?, ?)", (key, json.dumps(found)))
+            self._database.write(
+                "INSERT OR REPLACE INTO dangling_references VALUES (?, ?)", (key, json.dumps(diagnostics))
+            )
             newest = f"SELECT rowid FROM dangling_references ORDER BY rowid DESC LIMIT {_KEPT_FINDS}"
             self._database.write(f"DELETE FROM dangling_references WHERE rowid NOT IN ({newest})")
 
     def scan(self, paths: str, times: str) -> Any:
         """Return the result that was stored for these folders at these times of change."""
-        for (found,) in self._database.rows("SELECT found FROM scans WHERE paths = ? AND times = ?", (paths, times)):
-            return from_json(found)
+        for (stored,) in self._database.rows("SELECT found FROM scans WHERE paths = ? AND times = ?", (paths, times)):
+            return from_json(stored)
         return None
 
-    def keep_scan(self, paths: str, times: str, found: Any) -> None:
+    def keep_scan(self, paths: str, times: str, result: Any) -> None:
         with self._database.transaction(_RESULT_WAIT_S):
-            values = (paths, times, json.dumps(found))
+            values = (paths, times, json.dumps(result))
             self._database.write("INSERT OR REPLACE INTO scans VALUES (?, ?, ?)", values)
             newest = f"SELECT rowid FROM scans ORDER BY rowid DESC LIMIT {_KEPT_SCANS}"
             self._database.write(f"DELETE FROM scans WHERE rowid NOT IN ({newest})")

@@ -49,12 +49,12 @@ class Specs:
 
     def resolved(self, name: str) -> str:
         """Return the target of an alias, by way of other aliases; any other name is returned unchanged."""
-        seen = {name}
+        visited = {name}
         while self.find(name) is None:
             target = self._target(name)
-            if target is None or target in seen or len(seen) > MAX_ALIASES:
+            if target is None or target in visited or len(visited) > MAX_ALIASES:
                 return name
-            seen.add(name := target)
+            visited.add(name := target)
         return name
 
     def expanded(self, name: str) -> str:
@@ -87,8 +87,8 @@ class Specs:
         """Return the spec of an id or an alias. Raises: UnknownModelError, RegistryError, PluginError."""
         model = self.resolved(name)
         if (row := self.find(model)) is None:
-            if found := self._repositories().spec(model):
-                return found
+            if repository_spec := self._repositories().spec(model):
+                return repository_spec
             if frame_model := self._frame_models().named(model):
                 return self._over_frames(frame_model)
             raise _of_alias(name, model, self._unknown().model(model))
@@ -111,9 +111,9 @@ class Specs:
             base: the image model.
         Raises: UnknownModelError if the model is not for images.
         """
-        plain = inherit(model.declared(base), base.to_dict())
+        fields = inherit(model.declared(base), base.to_dict())
         # A user's own model is completed by its library, as is a model that inherits from it.
-        return _built(plain | {"plugin": model.distribution if base.plugin else None})
+        return _built(fields | {"plugin": model.distribution if base.plugin else None})
 
     def _image_model(self, name: str) -> ModelSpec:
         """Return a model; of a repository of the hub that takes several modalities, the part for images."""
@@ -130,9 +130,9 @@ class Specs:
 
         Raises: UnknownModelError, RegistryError or PluginError if the base cannot be used.
         """
-        plain = self._inherited(row, (), {})
-        plain |= {"plugin": row.source.distribution, "aliases": tuple(aliases)}
-        return _built(plain)
+        fields = self._inherited(row, (), {})
+        fields |= {"plugin": row.source.distribution, "aliases": tuple(aliases)}
+        return _built(fields)
 
     def inherited(self, rows: Iterable[Declaration]) -> Iterator[dict[str, Any] | None]:
         """Yield models with a base in the form of ``ModelSpec.to_dict``; None if the base cannot be used."""
@@ -147,11 +147,11 @@ class Specs:
 
         with few_hints(0):  # the message is not shown
             try:
-                plain = self._inherited(row, (), bases)
-                _built({**plain, "layers": ()})  # layers were checked where they are declared
+                fields = self._inherited(row, (), bases)
+                _built({**fields, "layers": ()})  # layers were checked where they are declared
             except LayerzooError:
                 return None
-        return plain
+        return fields
 
     def usable(self, row: Declaration, aliases: Sequence[str] = ()) -> ModelSpec | None:
         """Return :meth:`whole`, or None if the base cannot be used."""
@@ -174,17 +174,17 @@ class Specs:
         derived = (*derived, own["id"])
         if len(derived) > MAX_BASES:
             raise RegistryError(f"{derived[0]} inherits from a chain of more than {MAX_BASES} models")
-        if (known := bases.get(named := own["base"])) is not None:
-            if isinstance(known, LayerzooError):
-                raise known
-            return inherit({**own, "base": known["id"]}, known)
-        own["base"] = self.resolved(named)
+        if (cached := bases.get(base_id := own["base"])) is not None:
+            if isinstance(cached, LayerzooError):
+                raise cached
+            return inherit({**own, "base": cached["id"]}, cached)
+        own["base"] = self.resolved(base_id)
         if own["base"] in derived:
             raise RegistryError(f"{derived[0]} inherits from itself: {' → '.join([*derived, own['base']])}")
         try:
-            base = bases[named] = self._inherited(self._base(row, own), derived, bases)
+            base = bases[base_id] = self._inherited(self._base(row, own), derived, bases)
         except LayerzooError as error:
-            bases[named] = error
+            bases[base_id] = error
             raise
         return inherit(own, base)
 
@@ -195,9 +195,9 @@ class Specs:
             )
         if base := self.find(own["base"]):
             return base
-        if found := self._repositories().spec(own["base"]):
-            owner = RegistrySource("", "plugin", found.namespace, found.plugin)
-            return Declaration(owner, found.to_dict())
+        if repository_spec := self._repositories().spec(own["base"]):
+            owner = RegistrySource("", "plugin", repository_spec.namespace, repository_spec.plugin)
+            return Declaration(owner, repository_spec.to_dict())
         error = self._unknown().model(own["base"])
         if isinstance(error, UnknownModelError):
             message = f"{own['id']} inherits from {own['base']}: {error}"
@@ -212,14 +212,14 @@ def _of_alias(name: str, model: str, error: LayerzooError) -> LayerzooError:
     return error
 
 
-def _built(plain: dict[str, Any]) -> ModelSpec:
-    both = f"{plain['id']} and its base {plain.get('base')}"  # only a model with a base is not checked as a whole
+def _built(fields: dict[str, Any]) -> ModelSpec:
+    subject = f"{fields['id']} and its base {fields.get('base')}"  # only a model with a base is not checked as a whole
     try:
-        return ModelSpec.from_dict(plain)
+        return ModelSpec.from_dict(fields)
     except MissingFieldsError as error:
-        raise RegistryError(f"{both} together are incomplete: {', '.join(error.missing)} is missing") from None
+        raise RegistryError(f"{subject} together are incomplete: {', '.join(error.missing)} is missing") from None
     except TypeError as error:
-        raise RegistryError(f"{both} do not fit together: {error}") from None
+        raise RegistryError(f"{subject} do not fit together: {error}") from None
 
 
 _TAKEN_WHOLE = ("builder", "weights", "layers", "license", *TAGS, "params", "flops", "unusable")
@@ -235,20 +235,20 @@ def inherit(model: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]
     inherits the preprocess of an image model as its ``image``. A model that overrides values of an image preprocess
     does not inherit the processor of a library, which would ignore them.
     """
-    whole = dict(model)
+    merged = dict(model)
     for key in _TAKEN_WHOLE:
         if key in base:
-            whole.setdefault(key, base[key])
+            merged.setdefault(key, base[key])
     if "layers" not in model and "traced_with" in base:
-        whole["traced_with"] = base["traced_with"]
+        merged["traced_with"] = base["traced_with"]
     for key in _TAKEN_BY_KEY:
         if key in base:
-            whole[key] = {**base[key], **whole.get(key, {})}
+            merged[key] = {**base[key], **merged.get(key, {})}
     if "preprocess" in base:
         preprocess = _preprocess(model.get("preprocess"), base["preprocess"])
         if preprocess["kind"] == KINDS[model["modality"]]:
-            whole["preprocess"] = preprocess
-    return whole
+            merged["preprocess"] = preprocess
+    return merged
 
 
 def _preprocess(own: Mapping[str, Any] | None, base: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,8 +22,8 @@ class Manifests:
 
     def named(self, name: str) -> PluginManifest | None:
         """Return the plugin of a namespace or a distribution, usable ones first; None if there is none."""
-        called = [plugin for plugin in self._reader.environment.installed if plugin.is_called(name)]
-        return self.of(min(called, key=_precedence)) if called else None
+        plugins = [plugin for plugin in self._reader.environment.installed if plugin.is_called(name)]
+        return self.of(min(plugins, key=_precedence)) if plugins else None
 
     def offering(self, builder: str) -> list[PluginManifest]:
         """Return the plugins that offer a builder."""
@@ -49,7 +49,7 @@ class Manifests:
         return self._head(plugin, "frames")
 
     def _head(self, plugin: PluginManifest, key: str) -> str | None:
-        return next((each.head[key] for each in self._reader.sources if each.source.path == plugin.path), None)
+        return next((source.head[key] for source in self._reader.sources if source.source.path == plugin.path), None)
 
     def of(self, installed: Installed) -> PluginManifest:
         """Return the manifest of one entry point."""

@@ -49,16 +49,16 @@ def matches(text: str) -> list[Match]:
         return []
     phrases = " AND ".join(map(_phrase, words))
     begun = [f"{_phrase(word)} *" for word in words]
-    whole = " AND ".join(f'"{piece}"' for piece in dict.fromkeys(piece for word in words for piece in word))
+    whole_words = " AND ".join(f'"{piece}"' for piece in dict.fromkeys(piece for word in words for piece in word))
     anywhere = _anywhere(words)
     return [
         Match(names=phrases, tier="exact"),
         Match(words=anywhere, tier="default"),
-        Match(words=f"{{tasks}} : ({whole})", tier="smallest"),
+        Match(words=f"{{tasks}} : ({whole_words})", tier="smallest"),
         Match(names=phrases, tier="named"),
         Match(names=" AND ".join(begun), tier="named"),
         Match(names=" OR ".join(begun), words=anywhere, tier="named"),
-        Match(words=f"{{id aliases summary}} : ({whole})"),
+        Match(words=f"{{id aliases summary}} : ({whole_words})"),
         Match(words=f"{{id aliases summary}} : ({anywhere})"),
         Match(words=anywhere),
     ]
@@ -85,7 +85,7 @@ _STOP_WORDS = frozenset(
 
 def _searched(text: str) -> list[list[str]]:
     """Return the words to search, each as its pieces."""
-    words = [found for word in dict.fromkeys(text.split()) if (found := pieces(word))]
+    words = [parts for word in dict.fromkeys(text.split()) if (parts := pieces(word))]
     return [word for word in words if "".join(word).lower() not in _STOP_WORDS] or words
 
 
@@ -165,13 +165,13 @@ class MetricCondition(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> MetricCondition:
         """Parse a condition. Raises: UsageError."""
-        found = re.fullmatch(_METRIC, text.strip())
-        if found is None or not metric_name(found["name"]):
+        parsed = re.fullmatch(_METRIC, text.strip())
+        if parsed is None or not metric_name(parsed["name"]):
             raise UsageError(
                 f"'{text}' is not a condition on a metric. Next: write a metric, a relation (>=, <=, >, <, =) and a "
                 "number, as in imagenet-acc1>=80"
             )
-        return cls(metric_name(found["name"]), found["relation"], float(found["value"]))
+        return cls(metric_name(parsed["name"]), parsed["relation"], float(parsed["value"]))
 
 
 def metric_name(*words: str) -> str:
@@ -247,8 +247,8 @@ def check_limit(limit: int | None) -> None:
         raise UsageError(f"a limit is a number from 0, not {_short(limit)}. The largest is {LARGEST_NUMBER:,}")
 
 
-def no_such(noun: str, asked: str, names: Sequence[str]) -> UsageError:
+def no_such(noun: str, name: str, names: Sequence[str]) -> UsageError:
     """Return the error for a word that is not one of the possible ones."""
-    close = nearest(asked.removeprefix("-"), names)
+    close = nearest(name.removeprefix("-"), names)
     hint = nearest_hint(close)
-    return UsageError(f"there is no {noun} '{asked}'. {hint}All: {', '.join(names)}")
+    return UsageError(f"there is no {noun} '{name}'. {hint}All: {', '.join(names)}")

@@ -162,7 +162,7 @@ class IndexReader:
     def find(self, model: str) -> Declaration | None:
         """Return the declaration of a model; None if it is not visible."""
         sql = f"SELECT m.source, m.spec FROM models AS m WHERE m.id = ? AND {self._visibility.models}"
-        return next((self._visibility.row(*found) for found in self._database.rows(sql, (model,))), None)
+        return next((self._visibility.row(*columns) for columns in self._database.rows(sql, (model,))), None)
 
     @_query
     def based(self, sources: Iterable[IndexedSource]) -> list[tuple[int, Declaration]]:
@@ -171,7 +171,7 @@ class IndexReader:
             f"SELECT m.row, m.source, m.spec FROM models AS m WHERE m.base IS NOT NULL AND {self._visibility.models} "
             f"AND m.source IN ({listed(source.id for source in sources)})"
         )
-        return [(number, self._visibility.row(*found)) for number, *found in self._database.rows(sql)]
+        return [(number, self._visibility.row(*columns)) for number, *columns in self._database.rows(sql)]
 
     @_query
     def has_based(self, sources: Iterable[IndexedSource]) -> bool:
@@ -183,10 +183,10 @@ class IndexReader:
     @_query
     def unusable(self, views: Sequence[int]) -> list[Declaration]:
         """Return the models whose base cannot be resolved. No view contains them."""
-        taken = f"SELECT 1 FROM facets AS f WHERE f.id = m.id AND f.scope IN ({listed(-view for view in views)})"
-        condition = f"m.base IS NOT NULL AND {self._visibility.models} AND NOT EXISTS ({taken})"
+        in_views = f"SELECT 1 FROM facets AS f WHERE f.id = m.id AND f.scope IN ({listed(-view for view in views)})"
+        condition = f"m.base IS NOT NULL AND {self._visibility.models} AND NOT EXISTS ({in_views})"
         sql = f"SELECT m.source, m.spec FROM models AS m WHERE {condition}"
-        return [self._visibility.row(*found) for found in self._database.rows(sql)]
+        return [self._visibility.row(*columns) for columns in self._database.rows(sql)]
 
     @_query
     def count(self, source: int) -> int:
@@ -199,7 +199,7 @@ class IndexReader:
     def declared(self, source: int) -> list[str]:
         """Return the ids that a file declares, in its order, including shadowed and disabled ones."""
         sql = "SELECT id FROM models WHERE source = ? ORDER BY row"
-        return [found for (found,) in self._database.rows(sql, (source,))]
+        return [model for (model,) in self._database.rows(sql, (source,))]
 
     @_query
     def bases(self, source: int) -> list[tuple[str, str]]:
@@ -218,17 +218,17 @@ class IndexReader:
     @_query
     def taken_out(self, entries: Sequence[str]) -> set[str]:
         """Return the user's own models that some entries of ``disable`` cover, directly or by an alias."""
-        own = [each.id for each in self.sources if each.source.role == "user"]
+        own = [source.id for source in self.sources if source.source.role == "user"]
         names = {name for source in own for name in self.declared(source)}
-        meant = {*entries, *(target for entry in entries for target in self._targets(entry))}
-        wildcards = [entry for entry in meant if entry.endswith("/*")]
-        return (names & meant) | {name for name in names if any(covers(wildcard, name) for wildcard in wildcards)}
+        all_entries = {*entries, *(target for entry in entries for target in self._targets(entry))}
+        wildcards = [entry for entry in all_entries if entry.endswith("/*")]
+        return (names & all_entries) | {name for name in names if any(covers(wildcard, name) for wildcard in wildcards)}
 
     @_query
     def ids(self, limit: int) -> list[str]:
         """Return the ids of visible models, up to a limit."""
         sql = f"SELECT m.id FROM models AS m WHERE {self._visibility.models} LIMIT {limit}"
-        return [found for (found,) in self._database.rows(sql)]
+        return [model for (model,) in self._database.rows(sql)]
 
     @_query
     def names(self, prefix: str, limit: int) -> list[str]:
@@ -236,33 +236,33 @@ class IndexReader:
         # INDEXED BY: SQLite would choose the index on sources, and sort all ids.
         models = "SELECT m.id FROM models AS m INDEXED BY models_by_id WHERE m.id >= ? AND m.id < ?"
         aliases = f"SELECT alias FROM aliases WHERE alias >= ? AND alias < ? AND source IN ({self._visibility.ids})"
-        found: set[str] = set()
+        unique_names: set[str] = set()
         for sql, column in ((f"{models} AND {self._visibility.models}", "m.id"), (aliases, "alias")):
             for order in (f"{column} LIMIT {limit}", f"{column} DESC LIMIT 1"):
                 rows = self._database.rows(f"{sql} ORDER BY {order}", (prefix, f"{prefix}{_LAST_CHARACTER}"))
-                found.update(name for (name,) in rows)
-        names = sorted(found)
+                unique_names.update(name for (name,) in rows)
+        names = sorted(unique_names)
         return [*names[: limit - 1], *names[limit - 1 :][-1:]]
 
     @_query
     def ids_ending(self, name: str) -> list[str]:
         """Return the ids that end with a slash and this name, sorted."""
         sql = f"SELECT m.id FROM models AS m WHERE substr(m.id, ?) = ? AND {self._visibility.models} ORDER BY m.id"
-        return [found for (found,) in self._database.rows(sql, (-len(name) - 1, f"/{name}"))]
+        return [model for (model,) in self._database.rows(sql, (-len(name) - 1, f"/{name}"))]
 
     def has_namespace(self, namespace: str) -> bool:
         """Return whether a namespace belongs to the user, or to a plugin that is installed or published."""
         return namespace == USER_NAMESPACE or bool(self._visibility.namespaces_of(namespace))
 
     @_query
-    def similar_ids(self, asked: str, limit: int) -> list[str]:
+    def similar_ids(self, name: str, limit: int) -> list[str]:
         """Return ids that share the first letters of a word with a name, the most similar first."""
         sql = (
             "SELECT f.id FROM names JOIN facets AS f ON f.row = names.rowid "
             f"WHERE names MATCH ? AND {self._visibility.facets(None)} ORDER BY bm25(names) LIMIT {limit}"
         )
-        match = similar(asked)
-        return [found for (found,) in self._database.rows(sql, (match,))] if match else []
+        match = similar(name)
+        return [model for (model,) in self._database.rows(sql, (match,))] if match else []
 
     # ------------------------------------------------------------ inheritance and references
 
@@ -270,10 +270,10 @@ class IndexReader:
         """Return the files that are resolved together, each set with a key that changes with its content.
 
         The installed files may not refer to the user's files, but the user's may refer to the installed ones."""
-        here = self._visibility.here
-        installed = [each for each in here if each.source.role != "user"]
-        own = [each for each in here if each.source.role == "user"]
-        return [(self._key(installed), installed), (self._key(here), own)]
+        sources = self._visibility.here
+        installed = [source for source in sources if source.source.role != "user"]
+        own = [source for source in sources if source.source.role == "user"]
+        return [(self._key(installed), installed), (self._key(sources), own)]
 
     @_query
     def view(self, key: str) -> int | None:
@@ -290,16 +290,16 @@ class IndexReader:
         """Return the dangling references that are stored for these files; otherwise find and store them."""
         key = f"{self._key(self.sources)} {self.environment!r}"
         notes = KeptResults(self._database)
-        if (kept := notes.dangling_references(key)) is not None:
-            if not kept:
+        if (stored := notes.dangling_references(key)) is not None:
+            if not stored:
                 return []
             from layerzoo.registry.format.diagnostics import Diagnostic
 
-            return [Diagnostic.from_dict(each) for each in kept]
-        found = list(find())
+            return [Diagnostic.from_dict(record) for record in stored]
+        diagnostics = list(find())
         with contextlib.suppress(sqlite3.OperationalError):  # the result is still valid if it cannot be stored
-            notes.keep_dangling_references(key, [asdict(each) for each in found])
-        return found
+            notes.keep_dangling_references(key, [asdict(diagnostic) for diagnostic in diagnostics])
+        return diagnostics
 
     def _key(self, sources: Sequence[IndexedSource]) -> str:
         return json.dumps([compiler_version(), [source.edition for source in sources], self._visibility.disabled])
@@ -315,8 +315,8 @@ class IndexReader:
         """
         sql = f"SELECT source, target FROM aliases WHERE alias = ? AND source IN ({self._visibility.ids})"
         for name in dict.fromkeys((alias, alias.removeprefix(f"{USER_NAMESPACE}/"))):
-            found: dict[int, str] = dict(self._database.rows(sql, (name,)))
-            if target := next((found[source] for source in self._visibility.sources if source in found), None):
+            targets: dict[int, str] = dict(self._database.rows(sql, (name,)))
+            if target := next((targets[source] for source in self._visibility.sources if source in targets), None):
                 return target
         return None
 
@@ -325,7 +325,9 @@ class IndexReader:
         """Return the target of each alias, as the nearest file declares it."""
         sql = "SELECT alias, target FROM aliases WHERE source = ?"
         return {
-            alias: to for each in reversed(self._visibility.here) for alias, to in self._database.rows(sql, (each.id,))
+            alias: to
+            for source in reversed(self._visibility.here)
+            for alias, to in self._database.rows(sql, (source.id,))
         }
 
     @_query
@@ -335,10 +337,12 @@ class IndexReader:
 
     def _targets(self, entry: str) -> list[str]:
         """Return the targets of an entry of ``disable`` that is an alias."""
-        found = [entry]
-        while len(found) <= MAX_ALIASES and (target := self.target(found[-1])) is not None and target not in found:
-            found.append(target)
-        return found[1:]
+        targets = [entry]
+        while (
+            len(targets) <= MAX_ALIASES and (target := self.target(targets[-1])) is not None and target not in targets
+        ):
+            targets.append(target)
+        return targets[1:]
 
     @_query
     def aliases(self, target: str | None = None) -> list[tuple[str, str]]:
@@ -402,8 +406,8 @@ class IndexReader:
     @_query
     def disabling(self, model: str) -> str | None:
         """Return the entry of ``disable`` that covers a model, as written: its id, its namespace or an alias."""
-        written: list[str] = [entry for source in self.sources for entry in source.head["disabled"]]
-        return next((entry for entry in written if covers(entry, model) or model in self._targets(entry)), None)
+        entries: list[str] = [entry for source in self.sources for entry in source.head["disabled"]]
+        return next((entry for entry in entries if covers(entry, model) or model in self._targets(entry)), None)
 
     @_query
     def unused_disabled(self) -> list[tuple[RegistrySource, str]]:

@@ -51,10 +51,10 @@ class References:
 
     def dangling(self) -> list[Diagnostic]:
         """Return the names that refer to nothing: aliases, bases, entries of ``disable``, defaults, catalogues."""
-        found = self._found()
+        diagnostics = self._diagnostics()
         with few_hints(_HINTS):
-            listed = list(islice(found, _MOST))
-        if next(found, None) is not None:
+            listed = list(islice(diagnostics, _MOST))
+        if next(diagnostics, None) is not None:
             message = f"more than {_MOST:,} dangling references; the others are not listed"
             listed.append(Diagnostic.at(Position(1, 1), path=listed[-1].path, code="reference", message=message))
         return listed
@@ -67,7 +67,7 @@ class References:
             return row.source.path
         return f"{row.source.path}:{_Positions([]).model(row.source, model).line}"
 
-    def _found(self) -> Iterator[Diagnostic]:
+    def _diagnostics(self) -> Iterator[Diagnostic]:
         files = _Positions([path for source in self._reader.sources if (path := source.head["catalogue"])])
         yield from self._catalogues(files)
         yield from self._aliases(files)
@@ -98,15 +98,15 @@ class References:
 
     def _leads_back(self, alias: str, targets: dict[str, str]) -> bool:
         """Return whether an alias leads back to itself, and none of the aliases on the way is a model."""
-        seen: list[str] = []
+        visited: list[str] = []
         name = alias
-        while name not in seen and len(seen) <= MAX_ALIASES:
-            seen.append(name)
+        while name not in visited and len(visited) <= MAX_ALIASES:
+            visited.append(name)
             step = targets.get(name) or targets.get(name.removeprefix(f"{USER_NAMESPACE}/"))
             if step is None:
                 return False
             name = step
-        return name == alias and all(self._specs.find(each) is None for each in seen)
+        return name == alias and all(self._specs.find(step) is None for step in visited)
 
     def _bases(self, files: _Positions) -> Iterator[Diagnostic]:
         for row in self._unusable():
@@ -124,7 +124,9 @@ class References:
         """Report them together with the other mistakes of the model, so that the author can correct all at once."""
         sources = {source.source.path: source.source for source in self._reader.sources}
         wrong = self._reader.diagnostics()
-        for path, model in sorted({(found.path, found.model) for found in wrong if found.model is not None}):
+        for path, model in sorted(
+            {(diagnostic.path, diagnostic.model) for diagnostic in wrong if diagnostic.model is not None}
+        ):
             base = files.written_base(sources[path], model) if path in sources else None
             if base is None or self._specs.find(self._specs.resolved(base)) is not None:
                 continue
@@ -179,7 +181,7 @@ def _nearest_entries(entry: str, ids: Callable[[], Sequence[str]]) -> list[str]:
         return nearest_within_limit(entry, ids)
 
     def namespaces() -> list[str]:
-        return sorted({each.partition("/")[0] for each in ids()})
+        return sorted({model.partition("/")[0] for model in ids()})
 
     return [f"{namespace}/*" for namespace in nearest_within_limit(entry.removesuffix("/*"), namespaces)]
 
@@ -238,19 +240,19 @@ class _Positions:
 
     def entry(self, source: RegistrySource, section: str, entry: str) -> Position:
         """Return the position of an entry of a list."""
-        written = self._section(source, section)
-        at = written.index(entry) if isinstance(written, list) and entry in written else 0
+        entries = self._section(source, section)
+        at = entries.index(entry) if isinstance(entries, list) and entry in entries else 0
         return self.position(source, (section, at))
 
-    def _key(self, source: RegistrySource, section: str, asked: str) -> str:
+    def _key(self, source: RegistrySource, section: str, full_name: str) -> str:
         """Return the key of a model or an alias in a section."""
         if (keys := self._keys.get((source.path, section))) is None:
             keys = self._keys[source.path, section] = {}
-            written = self._section(source, section)
+            declared = self._section(source, section)
             is_as_written = section == "aliases" and source.role == "user"
-            for name in written if isinstance(written, dict) else ():
+            for name in declared if isinstance(declared, dict) else ():
                 keys.setdefault(name if is_as_written else full_id(name, source), name)
-        return keys.get(asked, "")
+        return keys.get(full_name, "")
 
     def _section(self, source: RegistrySource, section: str) -> object:
         document = self._document(source.path)

@@ -71,15 +71,17 @@ class Identification:
 
     def spec(self, repository: Repository) -> ModelSpec:
         """Return the spec. Raises: UnknownModelError if the network does not take the modality of the id."""
-        known = {model["modality"]: model for model in self.models}
-        asked = repository.modality or next(iter(known))
-        if asked not in known:
-            names = [repository.called(None if at == 0 else each) for at, each in enumerate(known)]
-            message = f"{repository.called(None)} takes {' and '.join(known)}, and not {asked}: {', '.join(names)}"
+        by_modality = {model["modality"]: model for model in self.models}
+        modality = repository.modality or next(iter(by_modality))
+        if modality not in by_modality:
+            names = [repository.called(None if at == 0 else each) for at, each in enumerate(by_modality)]
+            message = (
+                f"{repository.called(None)} takes {' and '.join(by_modality)}, and not {modality}: {', '.join(names)}"
+            )
             raise UnknownModelError(message, asked=repository.id, nearest=names)
         return ModelSpec.from_dict(
             {
-                **known[asked],
+                **by_modality[modality],
                 "id": repository.id,
                 "builder": repository.builder,
                 "weights": {"source": repository.source},
@@ -98,13 +100,13 @@ class Repositories:
     def named(self, model: str) -> Repository | None:
         """Return the repository that an id refers to; None for an id of another form or a namespace without a hub."""
         namespace, _, name = model.partition("/")
-        found = _NAME.fullmatch(name)
-        manifest = self._manifests.named(namespace) if found else None
-        if found is None or manifest is None or manifest.namespace != namespace or not manifest.is_usable:
+        match = _NAME.fullmatch(name)
+        manifest = self._manifests.named(namespace) if match else None
+        if match is None or manifest is None or manifest.namespace != namespace or not manifest.is_usable:
             return None
-        if (builder := self._manifests.hub(manifest)) is None or {".", ".."} & {*found["repo"].split("/")}:
+        if (builder := self._manifests.hub(manifest)) is None or {".", ".."} & {*match["repo"].split("/")}:
             return None
-        return Repository(model, manifest, builder, found["repo"], found["revision"], found["modality"])
+        return Repository(model, manifest, builder, match["repo"], match["revision"], match["modality"])
 
     def spec(self, model: str) -> ModelSpec | None:
         """Return the cached declaration of a repository, at the commit that is locked or was seen last.
@@ -115,8 +117,8 @@ class Repositories:
         repository = self.named(model)
         if repository is None or any(covers(entry, model) for entry in self._reader.disabled()):
             return None
-        found = read_identification(repository, known_commit(repository))
-        return None if found is None else found.spec(repository)
+        identification = read_identification(repository, known_commit(repository))
+        return None if identification is None else identification.spec(repository)
 
     def found(self) -> list[ModelSpec]:
         """Return the cached declarations of all repositories, at each branch, tag and commit that was inspected."""
@@ -127,10 +129,10 @@ def _cached_ids() -> Iterator[str]:
     """Yield an id for each branch and tag that was inspected, and for each commit without a branch or tag."""
     for folder in sorted(identified_dir().glob("*/*")):
         name = f"{folder.parent.name}/{folder.name.replace('--', '/', 1)}"
-        seen = last_commits(folder)
-        yield from (name if revision == _DEFAULT_REVISION else f"{name}@{revision}" for revision in seen)
+        commits = last_commits(folder)
+        yield from (name if revision == _DEFAULT_REVISION else f"{name}@{revision}" for revision in commits)
         for commit in sorted(path.stem for path in folder.glob("*.json")):
-            if is_commit(commit) and commit not in seen.values():
+            if is_commit(commit) and commit not in commits.values():
                 yield f"{name}@{commit}"
 
 
@@ -155,22 +157,25 @@ def read_identification(repository: Repository, commit: str | None) -> Identific
     if commit is None:
         return None
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-        plain = json.loads((_folder(repository) / f"{commit}.json").read_text(encoding="utf-8"))
-        found = Identification(commit, plain["models"], plain["versions"])
-        if plain["format"] == _FORMAT and found.models:
-            for model in found.models:
+        data = json.loads((_folder(repository) / f"{commit}.json").read_text(encoding="utf-8"))
+        identification = Identification(commit, data["models"], data["versions"])
+        if data["format"] == _FORMAT and identification.models:
+            for model in identification.models:
                 ModelSpec.from_dict({**model, "id": "", "builder": ""})
-            return found
+            return identification
     return None
 
 
-def keep_identification(repository: Repository, found: Identification) -> None:
+def keep_identification(repository: Repository, identification: Identification) -> None:
     """Cache the models of a commit, and the commit of the branch or tag. Errors of writing are ignored."""
     revision = repository.revision or _DEFAULT_REVISION
     with contextlib.suppress(OSError):
-        _write(_folder(repository) / f"{found.commit}.json", json.dumps({"format": _FORMAT, **asdict(found)}))
+        _write(
+            _folder(repository) / f"{identification.commit}.json",
+            json.dumps({"format": _FORMAT, **asdict(identification)}),
+        )
         if not is_commit(revision):
-            keep_commit(_folder(repository), revision, found.commit)
+            keep_commit(_folder(repository), revision, identification.commit)
 
 
 def _write(path: Path, text: str) -> None:

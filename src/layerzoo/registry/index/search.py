@@ -63,7 +63,7 @@ class Entry:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
 
 
-FIELDS: tuple[str, ...] = tuple(each.name for each in fields(Entry))
+FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Entry))
 
 
 _AT_ONCE = 500
@@ -108,7 +108,7 @@ class Selection:
 
     def __init__(self, database: Database, visibility: Visibility, filters: Filters, views: Sequence[int]) -> None:
         self._database = database
-        heads = (each.head for each in visibility.sources.values())
+        heads = (source.head for source in visibility.sources.values())
         self._defaults = sorted({model for head in heads for model in head["defaults"].values()})
         self._visibility = visibility
         self._text = filters.get("text") or ""
@@ -116,7 +116,7 @@ class Selection:
         for text in filters.get("metric") or ():
             condition = MetricCondition.parse(text)
             self._conditions += (
-                f" AND {self._metric(condition.name, 'metric', asked=condition.name)} {condition.relation} ?"
+                f" AND {self._metric(condition.name, 'metric', requested=condition.name)} {condition.relation} ?"
             )
             self._values.append(condition.value)
 
@@ -128,8 +128,8 @@ class Selection:
         """Return the declarations, with or without their layers, which are the largest part."""
         numbers = self._column("f.model", sort, limit)
         spec = "m.spec" if layers else "json_remove(m.spec, '$.layers')"
-        found = self._by_number(f"SELECT m.row, m.source, {spec} FROM models AS m WHERE m.row", numbers)
-        return [self._visibility.row(*each) for each in found]
+        rows = self._by_number(f"SELECT m.row, m.source, {spec} FROM models AS m WHERE m.row", numbers)
+        return [self._visibility.row(*columns) for columns in rows]
 
     def entries(self, sort: str | None = None, limit: int | None = None) -> list[Entry]:
         """Return the fields that a list shows."""
@@ -138,8 +138,8 @@ class Selection:
     def entry(self, model: str) -> Entry | None:
         """Return the entry of one model; None if it does not match."""
         tables, condition, values = self._question(match(self._text))
-        found = self._database.rows(f"SELECT f.row FROM {tables} WHERE {condition} AND f.id = ?", (*values, model))
-        return next(iter(self._entries([number for (number,) in found])), None)
+        rows = self._database.rows(f"SELECT f.row FROM {tables} WHERE {condition} AND f.id = ?", (*values, model))
+        return next(iter(self._entries([number for (number,) in rows])), None)
 
     def count(self) -> int:
         """Count the models."""
@@ -158,8 +158,8 @@ class Selection:
         """Return the distinct values of a facet, sorted."""
         tables, condition, values = self._question(match(self._text))
         sql = f"SELECT DISTINCT f.{facet} FROM {tables} WHERE {condition} AND f.{facet} IS NOT NULL"
-        found = {text for (text,) in self._database.rows(sql, values)}
-        return sorted({value for text in found for value in text.split()} if facet in TAG_FILTERS.values() else found)
+        texts = {text for (text,) in self._database.rows(sql, values)}
+        return sorted({value for text in texts for value in text.split()} if facet in TAG_FILTERS.values() else texts)
 
     def _column(self, column: str, sort: str | None, limit: int | None) -> list[Any]:
         if sort is None and (tiers := matches(self._text)):
@@ -174,35 +174,35 @@ class Selection:
         if key in SORTS:
             column = "f.height_px * f.breadth_px" if key == "size_px" else f"f.{key}"
         else:
-            column = self._metric(key, "sort key", asked=sort)
+            column = self._metric(key, "sort key", requested=sort)
         return f"{column} IS NULL, {column} {direction}, f.id"
 
-    def _metric(self, name: str, noun: str, *, asked: str) -> str:
+    def _metric(self, name: str, noun: str, *, requested: str) -> str:
         """Return the SQL expression of a result. Raises: UsageError for a metric that no model has.
 
         Args:
             name: the name of the metric, see :func:`metric_name`.
             noun: for the message: the kind of the name.
-            asked: for the message: the name as it was given.
+            requested: for the message: the name as the caller gave it.
         """
-        known = {metric_name(*each): each for each in self._database.rows(_METRICS)}
-        if (found := known.get(metric_name(name))) is None:
-            raise no_such(noun, asked, [*(SORTS if noun == "sort key" else ()), *sorted(known)])
-        path = "$.metrics" + "".join(f".{json.dumps(word, ensure_ascii=False)}" for word in found)
+        metrics = {metric_name(*names): names for names in self._database.rows(_METRICS)}
+        if (words := metrics.get(metric_name(name))) is None:
+            raise no_such(noun, requested, [*(SORTS if noun == "sort key" else ()), *sorted(metrics)])
+        path = "$.metrics" + "".join(f".{json.dumps(word, ensure_ascii=False)}" for word in words)
         quoted = path.replace("'", "''")
         return f"(SELECT json_extract(spec, '{quoted}') FROM models WHERE row = f.model)"
 
     def _ranked(self, column: str, tiers: Sequence[Match], limit: int | None) -> list[Any]:
         """Return the matches of one tier after the other, up to the limit, each match once."""
-        wanted = self.count() if limit is None else limit
-        found: dict[int, Any] = {}
+        maximum = self.count() if limit is None else limit
+        results: dict[int, Any] = {}
         for tier in tiers:
-            if len(found) >= wanted:
+            if len(results) >= maximum:
                 break
-            enough = None if limit is None else limit + len(found)
+            enough = None if limit is None else limit + len(results)
             for row, value in self._queried(column, tier, self._order_of(tier), enough).items():
-                found.setdefault(row, value)
-        return list(found.values())[:wanted]
+                results.setdefault(row, value)
+        return list(results.values())[:maximum]
 
     def _order_of(self, tier: Match) -> str:
         """Return the SQL order of the matches of a tier.
@@ -214,10 +214,10 @@ class Selection:
         if tier.tier == "smallest":
             from layerzoo.registry.index.vocabulary import modalities_of
 
-            meant = ", ".join(f"'{name}'" for name in modalities_of(self._text))
-            other = f"f.modality NOT IN ({meant}), " if meant else ""
+            modalities = ", ".join(f"'{name}'" for name in modalities_of(self._text))
+            by_modality = f"f.modality NOT IN ({modalities}), " if modalities else ""
             # A tower of another modality, such as the text tower of a detector, has a colon in its id.
-            return f"{other}instr(f.id, ':') > 0, f.params IS NULL, f.params, f.brevity, f.id"
+            return f"{by_modality}instr(f.id, ':') > 0, f.params IS NULL, f.params, f.brevity, f.id"
         if tier.tier == "any":
             return "words.rowid"
         begins = f"instr(' ' || f.called, ' {called(self._text)}') = 0"  # letters and digits, so the quotes are safe
@@ -235,22 +235,22 @@ class Selection:
     def _queried(self, column: str, words: Match | None, order: str, limit: int | None) -> dict[int, Any]:
         """Return a column by the number of its row."""
         tables, condition, values = self._question(words)
-        rest = -1 if limit is None else limit
-        sql = f"SELECT f.row, {column} FROM {tables} WHERE {condition} ORDER BY {order} LIMIT {rest}"
+        maximum = -1 if limit is None else limit
+        sql = f"SELECT f.row, {column} FROM {tables} WHERE {condition} ORDER BY {order} LIMIT {maximum}"
         return dict(self._database.rows(sql, values))
 
     def _question(self, words: Match | None) -> tuple[str, str, list[Any]]:
         """Return tables, condition and values of a query."""
         if words is None:
             return "facets AS f", self._conditions, self._values
-        asked = [(table, wanted) for table, wanted in (("names", words.names), ("words", words.words)) if wanted]
-        first, *others = (table for table, _ in asked)
+        queries = [(table, query) for table, query in (("names", words.names), ("words", words.words)) if query]
+        first, *other_tables = (table for table, _ in queries)
         tables = f"{first} CROSS JOIN facets AS f ON f.row = {first}.rowid"
         # In a join, the second index would be searched once for each match of the first one.
         matching = [f"{first} MATCH ?"]
-        matching += [f"f.row IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)" for table in others]
+        matching += [f"f.row IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)" for table in other_tables]
         condition = " AND ".join([*matching, self._conditions]) + self._restricted(words)
-        return tables, condition, [*(wanted for _, wanted in asked), *self._values]
+        return tables, condition, [*(query for _, query in queries), *self._values]
 
     def _entries(self, numbers: Sequence[int]) -> list[Entry]:
         sql = (
@@ -258,14 +258,14 @@ class Selection:
             "f.builder, f.license, f.tasks, f.trained_on, f.languages, m.summary, json_extract(m.spec, '$.metrics') "
             "FROM facets AS f JOIN models AS m ON m.row = f.model WHERE f.row"
         )
-        return [self._entry(*each) for each in self._by_number(sql, numbers)]
+        return [self._entry(*columns) for columns in self._by_number(sql, numbers)]
 
     def _by_number(self, sql: str, numbers: Sequence[int]) -> Iterator[tuple[Any, ...]]:
         """Yield the rows with these numbers, in this order, without the number."""
         for begin in range(0, len(numbers), _AT_ONCE):
             some = numbers[begin : begin + _AT_ONCE]
-            found = {row[0]: row[1:] for row in self._database.rows(f"{sql} IN ({listed(some)})")}
-            yield from (found[number] for number in some if number in found)
+            rows = {row[0]: row[1:] for row in self._database.rows(f"{sql} IN ({listed(some)})")}
+            yield from (rows[number] for number in some if number in rows)
 
     def _entry(
         self,
@@ -316,20 +316,20 @@ def _conditions(visibility: Visibility, filters: Filters, views: Sequence[int]) 
     conditions = [visibility.facets(filters.get("installed", True), views)]
     values: list[Any] = []
     for name, sql in _CONDITIONS.items():
-        if (wanted := filters.get(name)) is not None:
+        if (value := filters.get(name)) is not None:
             conditions.append(sql)
-            values.append(wanted)
+            values.append(value)
     if (size_px := filters.get("size_px")) is not None:
         conditions.append("f.height_px = ? AND f.breadth_px = ?")
         values += [size_px, size_px] if isinstance(size_px, int) else size_px
     if (plugin := filters.get("plugin")) is not None:
         conditions.append(any_of(f"{namespace}/*" for namespace in visibility.namespaces_of(plugin)))
     for name, column in TAG_FILTERS.items():
-        if (wanted := filters.get(name)) is not None:
+        if (value := filters.get(name)) is not None:
             conditions.append(f"instr(' ' || f.{column} || ' ', ?) > 0")
-            values.append(f" {_tag(name, str(wanted))} ")
+            values.append(f" {_tag(name, str(value))} ")
     if (pattern := filters.get("pattern")) is not None:
-        condition, several = _named(visibility, pattern)
+        condition, several = _name_condition(visibility, pattern)
         conditions.append(condition)
         values += several
     return " AND ".join(conditions), values
@@ -344,7 +344,7 @@ def _tag(filter: str, value: str) -> str:
     return "-".join(value.lower().replace("_", " ").split())
 
 
-def _named(visibility: Visibility, pattern: str) -> tuple[str, list[str]]:
+def _name_condition(visibility: Visibility, pattern: str) -> tuple[str, list[str]]:
     """Return the condition that an id or an alias, or the end of one after a slash, matches a pattern."""
     glob = glob_of(pattern)
     values = [glob, f"*/{glob}"]

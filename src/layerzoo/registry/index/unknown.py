@@ -40,20 +40,20 @@ _hints: ContextVar[list[int] | None] = ContextVar("hints", default=None)
 @contextlib.contextmanager
 def few_hints(count: int) -> Iterator[None]:
     """Limit the search for nearest names, which takes up to 0.1 s for each unknown name, to the first few."""
-    before = _hints.set([count])
+    token = _hints.set([count])
     try:
         yield
     finally:
-        _hints.reset(before)
+        _hints.reset(token)
 
 
-def nearest_within_limit(asked: str, names: Callable[[], Sequence[str]]) -> list[str]:
+def nearest_within_limit(name: str, names: Callable[[], Sequence[str]]) -> list[str]:
     """Return the nearest names; none if :func:`few_hints` allows no more comparisons."""
-    if (left := _hints.get()) is not None:
-        if left[0] <= 0:
+    if (remaining := _hints.get()) is not None:
+        if remaining[0] <= 0:
             return []
-        left[0] -= 1
-    return nearest(asked, names())
+        remaining[0] -= 1
+    return nearest(name, names())
 
 
 class Unknown:
@@ -64,78 +64,80 @@ class Unknown:
         self._manifests = manifests
         self._repositories = repositories
 
-    def model(self, asked: str) -> LayerzooError:
+    def model(self, name: str) -> LayerzooError:
         """Return the error for a model: invalid, disabled, of an unusable or missing plugin, or misspelt."""
-        if wrong := self._reader.diagnostics(model=asked):
-            return RegistryError(f"the declaration of {asked} is not valid:", [each.marked() for each in wrong])
-        namespace = asked.partition("/")[0]
+        if wrong := self._reader.diagnostics(model=name):
+            return RegistryError(
+                f"the declaration of {name} is not valid:", [diagnostic.marked() for diagnostic in wrong]
+            )
+        namespace = name.partition("/")[0]
         manifest = self._manifests.named(namespace)
         if manifest is not None and not manifest.is_usable:
-            return _unusable(f"{asked} is not available, because the plugin '{namespace}' cannot be used", manifest)
-        if entry := self._reader.disabling(asked):
-            message = f"{asked} is disabled by `disable: [{entry}]` in your own registry.yaml"
-            return UnknownModelError(message, asked=asked)
+            return _unusable(f"{name} is not available, because the plugin '{namespace}' cannot be used", manifest)
+        if entry := self._reader.disabling(name):
+            message = f"{name} is disabled by `disable: [{entry}]` in your own registry.yaml"
+            return UnknownModelError(message, asked=name)
         if manifest is None and not self._reader.environment.has_plugins and namespace != USER_NAMESPACE:
-            return UnknownModelError(f"{asked} is not available, because {_LEFT_OUT}", asked=asked)
+            return UnknownModelError(f"{name} is not available, because {_LEFT_OUT}", asked=name)
         if manifest is None and namespace in self._reader.published():
-            return self._not_installed(asked, namespace)
-        close = self.nearest(asked)
-        if self._repositories.named(asked):
+            return self._not_installed(name, namespace)
+        close = self.nearest(name)
+        if self._repositories.named(name):
             message = (
-                f"{asked} may be a repository of the hub, and nothing is known of it yet. "
-                f"{nearest_hint(close)}To find out, without its weights: zoo layers --trace {asked}"
+                f"{name} may be a repository of the hub, and nothing is known of it yet. "
+                f"{nearest_hint(close)}To find out, without its weights: zoo layers --trace {name}"
             )
-            return UnidentifiedModelError(message, asked=asked, nearest=close)
+            return UnidentifiedModelError(message, asked=name, nearest=close)
         return UnknownModelError(
-            f"there is no model '{asked}'. {nearest_hint(close)}All: zoo list", asked=asked, nearest=close
+            f"there is no model '{name}'. {nearest_hint(close)}All: zoo list", asked=name, nearest=close
         )
 
-    def nearest(self, asked: str) -> list[str]:
+    def nearest(self, name: str) -> list[str]:
         """Return the ids and aliases that are most similar to a name."""
-        return nearest_within_limit(asked, lambda: self._comparable_names(asked))
+        return nearest_within_limit(name, lambda: self._comparable_names(name))
 
-    def _not_installed(self, asked: str, namespace: str) -> UnknownModelError:
+    def _not_installed(self, name: str, namespace: str) -> UnknownModelError:
         install = self._installation(namespace)
-        known = [each for each in self._published_ids() if each.startswith(f"{namespace}/")]
+        ids = [model_id for model_id in self._published_ids() if model_id.startswith(f"{namespace}/")]
         # Published models have no aliases, so a name without a tag selects a model with a tag.
-        meant = next((each for each in known if each == asked or each.startswith(f"{asked}.")), asked)
-        if entry := self._reader.ask(lambda: self._reader.selection(_PUBLISHED).entry(meant)):
-            message = f"{asked} is not installed. It is a model for {entry.modality}: {entry.summary}\nNext: {install}"
-            return NotInstalledError(message, asked=asked, install=install)
-        if not known or (self._reader.published()[namespace].get("hub") and is_repository(asked)):
-            message = f"{asked} is not available, because its plugin is not installed: {install}"
-            return NotInstalledError(message, asked=asked, install=install)
-        close = nearest(asked, known)
+        model = next((model_id for model_id in ids if model_id == name or model_id.startswith(f"{name}.")), name)
+        if entry := self._reader.ask(lambda: self._reader.selection(_PUBLISHED).entry(model)):
+            message = f"{name} is not installed. It is a model for {entry.modality}: {entry.summary}\nNext: {install}"
+            return NotInstalledError(message, asked=name, install=install)
+        if not ids or (self._reader.published()[namespace].get("hub") and is_repository(name)):
+            message = f"{name} is not available, because its plugin is not installed: {install}"
+            return NotInstalledError(message, asked=name, install=install)
+        close = nearest(name, ids)
         message = (
-            f"there is no model '{asked}' among those of the plugin '{namespace}', which is not installed. "
+            f"there is no model '{name}' among those of the plugin '{namespace}', which is not installed. "
             f"{nearest_hint(close)}All: zoo list --plugin {namespace} --not-installed\nNext: {install}"
         )
-        return UnknownModelError(message, asked=asked, nearest=close)
+        return UnknownModelError(message, asked=name, nearest=close)
 
-    def plugin(self, asked: str) -> NotFoundError:
+    def plugin(self, name: str) -> NotFoundError:
         """Return the error for a plugin: not installed, or misspelt."""
         if not self._reader.environment.has_plugins:
-            return NotFoundError(f"the plugin '{asked}' is not available, because {_LEFT_OUT}", asked=asked)
-        if asked in self._reader.published():
-            return NotFoundError(f"the plugin '{asked}' is not installed: {self._installation(asked)}", asked=asked)
+            return NotFoundError(f"the plugin '{name}' is not available, because {_LEFT_OUT}", asked=name)
+        if name in self._reader.published():
+            return NotFoundError(f"the plugin '{name}' is not installed: {self._installation(name)}", asked=name)
         names = list(dict.fromkeys(plugin.namespace for plugin in self._reader.environment.installed))
-        close = nearest(asked, names)
-        message = f"there is no plugin '{asked}'. {nearest_hint(close)}Installed: {', '.join(names)}"
-        return NotFoundError(message, asked=asked, nearest=close)
+        close = nearest(name, names)
+        message = f"there is no plugin '{name}'. {nearest_hint(close)}Installed: {', '.join(names)}"
+        return NotFoundError(message, asked=name, nearest=close)
 
-    def builder(self, asked: str) -> PluginError:
+    def builder(self, name: str) -> PluginError:
         """Return the error for a builder: of a plugin that is not installed or cannot be used, or misspelt."""
         if not self._reader.environment.has_plugins:
-            return PluginError(f"the builder '{asked}' is not available, because {_LEFT_OUT}", plugin=asked)
+            return PluginError(f"the builder '{name}' is not available, because {_LEFT_OUT}", plugin=name)
         for namespace, facts in self._reader.published().items():
-            if asked in facts.get("builders", ()):
-                return self._builder_of(asked, namespace)
+            if name in facts.get("builders", ()):
+                return self._builder_of(name, namespace)
         # The builders of an unusable plugin are unknown; most plugins have a builder of the same name.
-        if (manifest := self._manifests.named(asked)) and not manifest.is_usable:
-            return _unusable(f"the builder '{asked}' of the plugin '{asked}' cannot be used", manifest)
+        if (manifest := self._manifests.named(name)) and not manifest.is_usable:
+            return _unusable(f"the builder '{name}' of the plugin '{name}' cannot be used", manifest)
         names = self._manifests.builders()
-        message = f"there is no builder '{asked}'. {nearest_hint(nearest(asked, names))}Installed: {', '.join(names)}"
-        return PluginError(message, plugin=asked)
+        message = f"there is no builder '{name}'. {nearest_hint(nearest(name, names))}Installed: {', '.join(names)}"
+        return PluginError(message, plugin=name)
 
     def _builder_of(self, builder: str, namespace: str) -> PluginError:
         manifest = self._manifests.named(namespace)
@@ -154,10 +156,10 @@ class Unknown:
     def _published_ids(self) -> list[str]:
         return self._reader.ask(lambda: self._reader.selection(_PUBLISHED).ids())
 
-    def _comparable_names(self, asked: str) -> list[str]:
+    def _comparable_names(self, name: str) -> list[str]:
         names = self._reader.ids(COMPARED_NAMES + 1)
         if len(names) > COMPARED_NAMES:
-            names = self._reader.similar_ids(asked, COMPARED_NAMES)
+            names = self._reader.similar_ids(name, COMPARED_NAMES)
         aliases = self._reader.aliases()
         names += self._published_ids()[:COMPARED_NAMES]
         return [*names, *(alias for alias, _ in aliases[:COMPARED_NAMES])]

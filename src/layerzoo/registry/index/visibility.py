@@ -44,7 +44,7 @@ class Visibility:
         self.sources = {source.id: source for source in sources}
         self.here = [source for source in sources if source.source.role != "published"]
         """All files but the list of models that can be installed."""
-        self.ids = listed(each.id for each in self.here)
+        self.ids = listed(source.id for source in self.here)
         self.disabled = [entry for source in sources for entry in source.head["disabled"]]
         """Ids, or ``namespace/*``, that the user's files disable."""
         self._installed = installed
@@ -61,7 +61,7 @@ class Visibility:
 
     def facets(self, installed: bool | None, views: Sequence[int] = ()) -> str:
         """Return the condition that facets are visible: of installed models, of published ones, or both (None)."""
-        scopes = [] if installed is False else [*(each.id for each in self.here), *(-view for view in views)]
+        scopes = [] if installed is False else [*(source.id for source in self.here), *(-view for view in views)]
         published = "" if installed is True else self._published
         condition = f"f.scope IN ({', '.join(filter(None, [*map(str, scopes), published])) or 'NULL'})"
         condition += self._visible("f.scope", "f.id")
@@ -76,16 +76,18 @@ class Visibility:
 
     def namespaces_of(self, plugin: str) -> list[str]:
         """Return the namespaces of a plugin, by its namespace or its distribution."""
-        known = {each.namespace for each in self._installed if each.is_called(plugin)}
+        namespaces = {installed.namespace for installed in self._installed if installed.is_called(plugin)}
         packages = (source.head["published"] for source in self.sources.values())
-        known |= {name for facts in packages for name, each in facts.items() if plugin in (name, each["package"])}
-        known |= {USER_NAMESPACE} & {plugin}
-        return sorted(known)
+        namespaces |= {
+            name for facts in packages for name, entry in facts.items() if plugin in (name, entry["package"])
+        }
+        namespaces |= {USER_NAMESPACE} & {plugin}
+        return sorted(namespaces)
 
     def package(self, namespace: str) -> str | None:
         """Return the distribution that provides a namespace; None if it is unknown."""
-        known = (source.head["published"].get(namespace) for source in self.sources.values())
-        return next((facts["package"] for facts in known if facts), None)
+        entries = (source.head["published"].get(namespace) for source in self.sources.values())
+        return next((facts["package"] for facts in entries if facts), None)
 
     def _visible(self, source: str, id: str) -> str:
         """Return the end of a condition that excludes shadowed and disabled models."""
@@ -99,7 +101,7 @@ class Visibility:
         """Return the condition that no nearer file declares the id. A registry.yaml is nearer than its catalogue."""
         conditions = []
         for rank, farther in enumerate(self.here):
-            nearer = [each.id for each in self.here[:rank] if each.source.namespace == farther.source.namespace]
+            nearer = [source.id for source in self.here[:rank] if source.source.namespace == farther.source.namespace]
             if nearer:
                 hidden = f"SELECT id FROM models WHERE source IN ({listed(nearer)})"
                 conditions.append(f" AND NOT ({source} = {farther.id} AND {id} IN ({hidden}))")

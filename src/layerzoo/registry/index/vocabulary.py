@@ -16,7 +16,7 @@ SYNONYMS = {
 def modalities_of(text: str) -> list[str]:
     """Return the modalities that a word of a text names."""
     words = text.lower().split()
-    return [name for name, others in SYNONYMS.items() if not {name, *others.split()}.isdisjoint(words)]
+    return [name for name, synonyms in SYNONYMS.items() if not {name, *synonyms.split()}.isdisjoint(words)]
 
 
 LANGUAGES = {

@@ -44,8 +44,8 @@ class IndexedModel(NamedTuple):
     facets: Facets
 
     @classmethod
-    def of(cls, row: int, plain: dict[str, Any], facets: Facets) -> IndexedModel:
-        return cls(row, plain["id"], plain.get("summary", ""), facets)
+    def of(cls, row: int, model: dict[str, Any], facets: Facets) -> IndexedModel:
+        return cls(row, model["id"], model.get("summary", ""), facets)
 
 
 class Index:
@@ -65,25 +65,25 @@ class Index:
             version: layerzoo's own version; None if it is unknown.
         Raises: sqlite3.DatabaseError if the index can neither be read nor written.
         """
-        found: list[IndexedSource] = []
+        indexed_sources: list[IndexedSource] = []
         for source in sources:
             if (indexed := self._updated(source, version, is_catalogue=False)) is None:
                 continue
-            found.append(indexed)
+            indexed_sources.append(indexed)
             if catalogue := indexed.head["catalogue"]:
                 beside = RegistrySource(catalogue, source.role, source.namespace, source.distribution)
-                found += [each for each in [self._updated(beside, version, is_catalogue=True)] if each]
-        return found
+                indexed_sources += [each for each in [self._updated(beside, version, is_catalogue=True)] if each]
+        return indexed_sources
 
     def _updated(self, source: RegistrySource, version: str | None, *, is_catalogue: bool) -> IndexedSource | None:
         state = stable_fingerprint(source.path)
         if state is None:
             return None
-        if (known := self._known(source, state, version)) is None:
-            known = self._compile(source, state, version, is_catalogue=is_catalogue)
-        return known
+        if (indexed := self._stored(source, state, version)) is None:
+            indexed = self._compile(source, state, version, is_catalogue=is_catalogue)
+        return indexed
 
-    def _known(self, source: RegistrySource, state: str, version: str | None) -> IndexedSource | None:
+    def _stored(self, source: RegistrySource, state: str, version: str | None) -> IndexedSource | None:
         if state == RACY:
             return None
         sql = "SELECT id, edition, head FROM sources WHERE path = ? AND owner = ? AND stamp = ?"
@@ -94,8 +94,8 @@ class Index:
     def _compile(self, source: RegistrySource, state: str, version: str | None, *, is_catalogue: bool) -> IndexedSource:
         with notify_when_slow(lambda: _indexing(source)), self._database.transaction():
             # Another process may have compiled it while this one waited for its turn.
-            if known := self._known(source, state, version):
-                return known
+            if stored := self._stored(source, state, version):
+                return stored
             self._forget_vanished()
             row_id = self._emptied(
                 source
@@ -112,19 +112,21 @@ class Index:
         self._clear(row_id)
         return int(row_id)
 
-    def _fill(self, row_id: int, stamp: str, compiled: Compiled, read: FacetsReader) -> tuple[str, dict[str, Any]]:
+    def _fill(
+        self, row_id: int, stamp: str, compiled: Compiled, read_facets: FacetsReader
+    ) -> tuple[str, dict[str, Any]]:
         """Insert the rows of a file. Return its edition and its head."""
         head = {name: getattr(compiled.head, name) for name in compiled.head.__slots__}
         pairs = [(row_id, alias, target) for alias, target in compiled.head.aliases.items()]
         self._database.write_many("INSERT INTO aliases VALUES (?, ?, ?)", pairs)  # first: models are found by them
-        is_readable = self._insert_rows(row_id, compiled.rows, read)
+        is_readable = self._insert_rows(row_id, compiled.rows, read_facets)
         # A file that could not be read may be readable later, or by another user, without a change of the file.
         edition = os.urandom(8).hex()
         values = (stamp if is_readable else RACY, edition, json.dumps(head), row_id)
         self._database.write("UPDATE sources SET stamp = ?, edition = ?, head = ? WHERE id = ?", values)
         return edition, head
 
-    def _insert_rows(self, source: int, rows: Iterable[dict[str, Any] | Diagnostic], read: FacetsReader) -> bool:
+    def _insert_rows(self, source: int, rows: Iterable[dict[str, Any] | Diagnostic], read_facets: FacetsReader) -> bool:
         """Insert the models and diagnostics of a file. Return whether the file could be read."""
         from layerzoo.registry.format.diagnostics import Diagnostic
 
@@ -137,21 +139,21 @@ class Index:
                 (source, diagnostic.model, json.dumps(dataclasses.asdict(diagnostic))) for diagnostic in diagnostics
             ]
             self._database.write_many("INSERT INTO diagnostics VALUES (?, ?, ?)", fields)
-            self._insert_models(source, [row for row in batch if not isinstance(row, Diagnostic)], read)
+            self._insert_models(source, [row for row in batch if not isinstance(row, Diagnostic)], read_facets)
         return is_readable
 
-    def _insert_models(self, source: int, models: list[dict[str, Any]], read: FacetsReader) -> None:
-        aliases = [(source, alias, plain["id"]) for plain in models for alias in plain.pop("aliases", ())]
+    def _insert_models(self, source: int, models: list[dict[str, Any]], read_facets: FacetsReader) -> None:
+        aliases = [(source, alias, model["id"]) for model in models for alias in model.pop("aliases", ())]
         self._database.write_many("INSERT INTO aliases VALUES (?, ?, ?)", aliases)
         ((last,),) = self._database.rows("SELECT coalesce(max(row), 0) FROM models")
         numbered = list(enumerate(models, start=last + 1))
         columns = [
-            (row, source, plain["id"], plain.get("base"), plain.get("summary", ""), json.dumps(plain))
-            for row, plain in numbered
+            (row, source, model["id"], model.get("base"), model.get("summary", ""), json.dumps(model))
+            for row, model in numbered
         ]
         self._database.write_many("INSERT INTO models VALUES (?, ?, ?, ?, ?, ?)", columns)
         # Models with a base depend on other files too: see keep_view.
-        searchable = [IndexedModel.of(row, plain, read(plain)) for row, plain in numbered if "base" not in plain]
+        searchable = [IndexedModel.of(row, model, read_facets(model)) for row, model in numbered if "base" not in model]
         self._insert_facets(source, searchable)
 
     def _insert_facets(self, scope: int, models: list[IndexedModel]) -> None:
@@ -160,15 +162,15 @@ class Index:
         ((last,),) = self._database.rows("SELECT coalesce(max(row), 0) FROM facets")
         aliases = self._aliases_of(models)
         facets, words = [], []
-        for row, each in enumerate(models, start=last + 1):
-            is_ = each.facets
+        for row, model in enumerate(models, start=last + 1):
+            is_ = model.facets
             facets.append(
                 (
-                    *(row, scope, each.row, each.id, is_.modality, is_.builder, is_.license, is_.params, is_.width),
+                    *(row, scope, model.row, model.id, is_.modality, is_.builder, is_.license, is_.params, is_.width),
                     *(is_.size_px or (None, None)),
                     is_.rate_hz,
                     *(" ".join(values) or None for values in (is_.tasks, is_.trained_on, is_.languages)),
-                    " ".join(map(called, names := (each.id, *aliases.get(each.row, ())))),
+                    " ".join(map(called, names := (model.id, *aliases.get(model.row, ())))),
                     min(map(len, names)),
                     is_.has_weights,
                 )
@@ -177,7 +179,7 @@ class Index:
                 f"{is_.modality} {SYNONYMS.get(is_.modality, '')} {is_.builder or ''} {is_.license or ''} "
                 f"{' '.join(is_.trained_on)} {described(is_.languages)}"
             )
-            texts = (each.id, " ".join(names[1:]), " ".join(is_.tasks), each.summary, facts)
+            texts = (model.id, " ".join(names[1:]), " ".join(is_.tasks), model.summary, facts)
             words.append((row, *(" ".join(pieces(text)) for text in texts)))
         self._database.write_many(f"INSERT INTO facets VALUES ({', '.join('?' * 18)})", facets)
         columns = "rowid, id, aliases, tasks, summary, facts"
@@ -188,12 +190,12 @@ class Index:
         """Return the aliases that the file of each model declares for it, by the number of the model's row."""
         sql = (
             "SELECT m.row, a.alias FROM models AS m JOIN aliases AS a ON a.target = m.id AND a.source = m.source "
-            f"WHERE m.row IN ({listed(each.row for each in models)}) ORDER BY a.alias"
+            f"WHERE m.row IN ({listed(model.row for model in models)}) ORDER BY a.alias"
         )
-        found: dict[int, list[str]] = {}
+        aliases: dict[int, list[str]] = {}
         for row, alias in self._database.rows(sql):
-            found.setdefault(row, []).append(alias)
-        return found
+            aliases.setdefault(row, []).append(alias)
+        return aliases
 
     def _clear(self, source: int) -> None:
         models = "SELECT row FROM models WHERE source = ?"
@@ -228,12 +230,12 @@ class Index:
         Raises: sqlite3.DatabaseError if the index cannot be written.
         """
         with notify_when_slow(lambda: _COMBINING), self._database.transaction():
-            if (known := self.view(key)) is not None:
-                return known
+            if (stored_view := self.view(key)) is not None:
+                return stored_view
             self._database.write("INSERT INTO views (key) VALUES (?)", (key,))
             view = int(self._database.rows("SELECT id FROM views WHERE key = ?", (key,))[0][0])
-            rest = iter(models)
-            while batch := list(islice(rest, _BATCH)):
+            remaining = iter(models)
+            while batch := list(islice(remaining, _BATCH)):
                 self._insert_facets(-view, batch)
             self._forget_views_before(view - _KEPT_VIEWS)
             return view

@@ -30,8 +30,8 @@ def install_again(distribution: str) -> str:
 
 def reinstall(distribution: str) -> str:
     """Advise on a distribution with missing or damaged files."""
-    again = install_again(distribution)
-    return again if distribution == _CORE else f"{again}, or pip uninstall {shlex.quote(distribution)}"
+    command = install_again(distribution)
+    return command if distribution == _CORE else f"{command}, or pip uninstall {shlex.quote(distribution)}"
 
 
 def take_out(distribution: str) -> str:
@@ -80,8 +80,8 @@ def ship_file(distribution: str, own_path: str | None = None) -> str:
     """
     if own_path is not None and distribution != _CORE:
         return f"write {own_path}, which begins with `layerzoo: 1`; all keys: zoo registry schema"
-    again = install_again(distribution)
-    return again if distribution == _CORE else f"{again}; if it was never shipped, report this to its author"
+    command = install_again(distribution)
+    return command if distribution == _CORE else f"{command}; if it was never shipped, report this to its author"
 
 
 def match_versions(distribution: str, own_path: str | None = None) -> str:

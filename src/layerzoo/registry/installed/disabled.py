@@ -90,11 +90,11 @@ def disable(name: str, plugins: Sequence[Installed]) -> list[Installed]:
     Raises: NotFoundError if no plugin has this name; UsageError for layerzoo itself; OutputError if the file cannot be
         written; RegistryError if it cannot be read.
     """
-    if not (called := [plugin for plugin in plugins if plugin.is_called(name)]):
+    if not (matching := [plugin for plugin in plugins if plugin.is_called(name)]):
         if name in (CORE_NAMESPACE, CORE_DISTRIBUTION):
             raise UsageError("layerzoo itself cannot be disabled, only plugins can. All: zoo plugin list")
         raise _not_found(name, plugins, [])
-    new = [plugin for plugin in called if plugin.state != "disabled"]
+    new = [plugin for plugin in matching if plugin.state != "disabled"]
     if new:
         # If the metadata of a plugin is wrong, its namespace may be any text; its distribution is always a name.
         names = [name] if _NAME.fullmatch(name) else [plugin.distribution for plugin in new]
@@ -114,20 +114,20 @@ def enable(name: str, plugins: Sequence[Installed]) -> list[str]:
     Raises: the errors of :func:`disable`.
     """
     entries = read_disabled().names
-    called = [plugin for plugin in plugins if plugin.is_called(name)]
-    if not called and name not in entries:
+    matching = [plugin for plugin in plugins if plugin.is_called(name)]
+    if not matching and name not in entries:
         raise _not_found(name, plugins, entries)
-    gone = {entry for entry in entries if entry == name or any(plugin.is_called(entry) for plugin in called)}
-    if not gone:
+    removed = {entry for entry in entries if entry == name or any(plugin.is_called(entry) for plugin in matching)}
+    if not removed:
         return []
-    others = [plugin for plugin in plugins if plugin not in called and any(map(plugin.is_called, gone))]
-    kept = [plugin.distribution for plugin in others]
-    _edit(lambda lines: [*(line for line in lines if _name(line) not in gone), *kept])
-    return sorted(gone)
+    still_disabled = [plugin for plugin in plugins if plugin not in matching and any(map(plugin.is_called, removed))]
+    distributions = [plugin.distribution for plugin in still_disabled]
+    _edit(lambda lines: [*(line for line in lines if _name(line) not in removed), *distributions])
+    return sorted(removed)
 
 
 def _not_found(name: str, plugins: Sequence[Installed], entries: Sequence[str]) -> NotFoundError:
-    names = {each for plugin in plugins for each in (plugin.namespace, plugin.distribution)} | set(entries)
+    names = {name for plugin in plugins for name in (plugin.namespace, plugin.distribution)} | set(entries)
     close = nearest(name, sorted(names))
     hint = nearest_hint(close)
     return NotFoundError(f"there is no plugin '{name}'. {hint}All: zoo plugin list", asked=name, nearest=close)

@@ -78,10 +78,10 @@ class Environment(NamedTuple):
         """
         itself, *plugins = self.installed
         files = [RegistrySource(path, "user", USER_NAMESPACE) for path in self.user_files]
-        for each in [itself, *plugins]:
-            if each.path is not None and each.state == "ok":
-                role: Literal["core", "plugin"] = "core" if each is itself else "plugin"
-                files.append(RegistrySource(each.path, role, each.namespace, each.distribution))
+        for plugin in [itself, *plugins]:
+            if plugin.path is not None and plugin.state == "ok":
+                role: Literal["core", "plugin"] = "core" if plugin is itself else "plugin"
+                files.append(RegistrySource(plugin.path, role, plugin.namespace, plugin.distribution))
         files.append(RegistrySource(self.published, "published", ""))
         return files
 
@@ -97,7 +97,7 @@ class ScanStore(Protocol):
     def scan(self, paths: str, times: str) -> Any:
         """Return the result that was stored for these folders at these times of change; otherwise None."""
 
-    def keep_scan(self, paths: str, times: str, found: Any) -> None:
+    def keep_scan(self, paths: str, times: str, result: Any) -> None:
         """Store a result, which must be representable as JSON."""
 
 
@@ -110,8 +110,8 @@ def discover(results: ScanStore) -> Environment:
     has_plugins, disabled = _has_plugins(), read_disabled()
     installed = _with_states(_stored_scan(results), disabled) if has_plugins else (core(),)
     # Not Path.resolve, which raises RuntimeError for a link that leads to itself.
-    known = {os.path.realpath(plugin.path) for plugin in installed if plugin.path}
-    files = tuple(file for file in _user_files() if os.path.realpath(file) not in known)
+    installed_files = {os.path.realpath(plugin.path) for plugin in installed if plugin.path}
+    files = tuple(file for file in _user_files() if os.path.realpath(file) not in installed_files)
     local = next((file for file in files if file == local_registry()), None)
     return Environment(installed, files, disabled, has_plugins, local_file=local)
 
@@ -129,8 +129,8 @@ def _has_plugins() -> bool:
 
 def _stored_scan(results: ScanStore) -> list[Installed]:
     """Return layerzoo itself, then all plugins; from the store if no folder on ``sys.path`` has changed."""
-    kept = remembered(results, _SCAN_FORMAT, lambda: [each._asdict() for each in (core(), *scan())])
-    return [Installed(**each) for each in kept]
+    records = remembered(results, _SCAN_FORMAT, lambda: [plugin._asdict() for plugin in (core(), *scan())])
+    return [Installed(**record) for record in records]
 
 
 def remembered(results: ScanStore, key: int | str, find: Callable[[], Any]) -> Any:
@@ -145,12 +145,12 @@ def remembered(results: ScanStore, key: int | str, find: Callable[[], Any]) -> A
     states = [fingerprint(folder) for folder in folders]
     paths, times = json.dumps([key, *folders, str(PACKAGE)]), json.dumps(states)
     with contextlib.suppress(sqlite3.DatabaseError):
-        if RACY not in states and (kept := results.scan(paths, times)) is not None:
-            return kept
-    found = find()
+        if RACY not in states and (stored := results.scan(paths, times)) is not None:
+            return stored
+    result = find()
     with contextlib.suppress(sqlite3.DatabaseError):
-        results.keep_scan(paths, times, found)
-    return found
+        results.keep_scan(paths, times, result)
+    return result
 
 
 def _absolute(folder: str) -> str:
@@ -169,9 +169,9 @@ def _user_files() -> Iterator[str]:
 
 def local_registry() -> str | None:
     """Return the path of the registry.yaml of the working directory, which need not exist; None if it is ignored."""
-    here = local_folder()
+    folder = local_folder()
     # In a checkout of layerzoo it is the core's own file.
-    return None if here is None or (here / "src" / "layerzoo" / "registry").is_dir() else str(here / FILE_NAME)
+    return None if folder is None or (folder / "src" / "layerzoo" / "registry").is_dir() else str(folder / FILE_NAME)
 
 
 # ---------------------------------------------------------------- which of the plugins count
@@ -188,18 +188,20 @@ def _with_states(installed: Sequence[Installed], disabled: Disabled) -> tuple[In
 
 
 def _disabled(plugin: Installed, plugins: Sequence[Installed]) -> Installed:
-    is_alone = [each.namespace for each in plugins].count(plugin.namespace) == 1
+    is_alone = [claimant.namespace for claimant in plugins].count(plugin.namespace) == 1
     name = plugin.namespace if is_alone else plugin.distribution
     return plugin._replace(state="disabled", cause="you have disabled it", fix=advice.enable(name))
 
 
 def _undisputed(plugin: Installed, plugins: Sequence[Installed]) -> Installed:
     """Set the state of a plugin whose namespace another one claims too. Neither of the two is used."""
-    claims = [each for each in plugins if each.namespace == plugin.namespace and each.state == "ok"]
+    claims = [claimant for claimant in plugins if claimant.namespace == plugin.namespace and claimant.state == "ok"]
     if plugin.state != "ok" or len(claims) == 1:
         return plugin
     cause = f"the namespace is claimed by {' and '.join(claim.release for claim in claims)}"
-    return plugin._replace(state="conflict", cause=cause, fix=advice.choose_one([each.distribution for each in claims]))
+    return plugin._replace(
+        state="conflict", cause=cause, fix=advice.choose_one([claimant.distribution for claimant in claims])
+    )
 
 
 # ---------------------------------------------------------------- entry points
@@ -227,8 +229,8 @@ def scan() -> list[Installed]:
     """Return all entry points of the group, by namespace. Reads metadata, and runs no plugin's code."""
     with contextlib.suppress(Exception):  # finders of other tools run here
         importlib.invalidate_caches()  # a program that runs for days finds a plugin that was just installed
-    found = [plugin for distribution in _distributions() for plugin in _plugins_of(distribution)]
-    return sorted(found, key=lambda plugin: (plugin.namespace, plugin.distribution))
+    plugins = [plugin for distribution in _distributions() for plugin in _plugins_of(distribution)]
+    return sorted(plugins, key=lambda plugin: (plugin.namespace, plugin.distribution))
 
 
 # ---------------------------------------------------------------- distributions
@@ -275,7 +277,7 @@ def _distributions() -> Iterator[_Release]:
     """
     from importlib.metadata import DistributionFinder
 
-    seen: set[str] = set()
+    names: set[str] = set()
     for finder in sys.meta_path:
         find = getattr(finder, "find_distributions", None)
         if find is None:
@@ -286,11 +288,11 @@ def _distributions() -> Iterator[_Release]:
             for distribution in find(DistributionFinder.Context()):
                 name, _ = _folder_name(distribution)
                 if name and not _may_have_plugins(distribution):
-                    seen.add(canonical(name))
+                    names.add(canonical(name))
                     continue
                 release = _release(distribution)
-                if release is not None and canonical(release.name) not in seen:
-                    seen.add(canonical(release.name))
+                if release is not None and canonical(release.name) not in names:
+                    names.add(canonical(release.name))
                     yield release
 
 
@@ -394,9 +396,9 @@ def _folder(module: str) -> str | None:
     from importlib.util import find_spec
 
     try:
-        found = find_spec(module)
+        spec = find_spec(module)
     except Exception:  # noqa: BLE001 - finders of other installed tools run here, and may raise anything
         return None
-    folders = list(found.submodule_search_locations or ()) if found else []
+    folders = list(spec.submodule_search_locations or ()) if spec else []
     with_file = [folder for folder in folders if (Path(folder) / FILE_NAME).is_file()]
     return next(iter(with_file + folders), None)

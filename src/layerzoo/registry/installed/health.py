@@ -77,19 +77,19 @@ class ImportOutcome:
     @classmethod
     def failure(cls, state: ImportState, cause: str, fix: str, seconds: float) -> ImportOutcome:
         """Return the outcome of an import that has just failed."""
-        return cls(state=state, cause=cause, fix=fix, seconds=round(seconds, 3), at=_now())
+        return cls(state=state, cause=cause, fix=fix, seconds=round(seconds, 3), at=_utc_timestamp())
 
     @classmethod
     def success(cls, seconds: float) -> ImportOutcome:
         """Return the outcome of an import that has just succeeded."""
-        return cls(state="ok", seconds=round(seconds, 3), at=_now())
+        return cls(state="ok", seconds=round(seconds, 3), at=_utc_timestamp())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary."""
         return asdict(self)
 
 
-def _now() -> str:
+def _utc_timestamp() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
@@ -113,20 +113,20 @@ def unmet_requirements(distribution: str) -> list[Unmet]:
     Markers are evaluated for this Python and machine. A distribution that is not installed, or whose metadata cannot be
     read, has no requirements. A requirement that cannot be parsed is ignored.
     """
-    found = {str(each): each for each in _unmet(distribution, frozenset(), set())}
-    return list(found.values())
+    unmet = {str(requirement): requirement for requirement in _unmet(distribution, frozenset(), set())}
+    return list(unmet.values())
 
 
-def _unmet(distribution: str, extras: frozenset[str], seen: set[tuple[str, frozenset[str]]]) -> Iterator[Unmet]:
-    if (distribution, extras) in seen:  # extras may refer to each other
+def _unmet(distribution: str, extras: frozenset[str], visited: set[tuple[str, frozenset[str]]]) -> Iterator[Unmet]:
+    if (distribution, extras) in visited:  # extras may refer to each other
         return
-    seen.add((distribution, extras))
+    visited.add((distribution, extras))
     for requirement in _requirements(distribution, extras):
         version = _version(requirement.name)
         if version is None or not requirement.specifier.contains(version, prereleases=True):
             yield Unmet(requirement.name, f"{requirement.name}{requirement.specifier}", version)
         elif requirement.extras:
-            yield from _unmet(requirement.name, frozenset(requirement.extras), seen)
+            yield from _unmet(requirement.name, frozenset(requirement.extras), visited)
 
 
 def _requirements(distribution: str, extras: frozenset[str]) -> Iterator[Requirement]:
@@ -215,7 +215,7 @@ class Health:
         if not self.plugin.is_usable:
             return self.plugin.fix
         if self.unmet:  # also if the import failed, which a missing requirement may explain
-            return advice.install(*(each.requirement for each in self.unmet))
+            return advice.install(*(unmet.requirement for unmet in self.unmet))
         return self._failed_import.fix if self._failed_import else self.plugin.fix
 
     @property
