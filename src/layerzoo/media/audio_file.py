@@ -73,16 +73,16 @@ Block = tuple[int, NDArray[np.float32]]
 class Track:
     """The result of one pass of a decoder over a file, or over a part of it.
 
-    decode: repeats the pass, and yields its blocks. kept: the blocks; None where there are too many to keep them.
+    decode: repeats the pass, and yields its blocks. cached_blocks: the blocks; None where there are too many to cache.
     """
 
     decode: Callable[[], Iterator[Block]]
     segments: list[Segment] = field(default_factory=list)
-    kept: list[Block] | None = field(default_factory=list)
+    cached_blocks: list[Block] | None = field(default_factory=list)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the decoded samples, in order."""
-        return self.decode() if self.kept is None else iter(self.kept)
+        return self.decode() if self.cached_blocks is None else iter(self.cached_blocks)
 
     @property
     def length(self) -> int:
@@ -105,15 +105,17 @@ def track_of(decode: Callable[[], Iterator[Block]]) -> Track:
         segment = track.segments[-1]
         segment.length += len(block)
         segment.is_finite = segment.is_finite and bool(np.isfinite(block).all())
-        if track.kept is None:
+        if track.cached_blocks is None:
             continue
-        track.kept.append((rate, block))
+        track.cached_blocks.append((rate, block))
         unjoined, unjoined_samples = unjoined + 1, unjoined_samples + len(block)
         if unjoined_samples >= BLOCK_SAMPLES:
-            track.kept[-unjoined:] = [(rate, np.concatenate([part for _, part in track.kept[-unjoined:]]))]
+            track.cached_blocks[-unjoined:] = [
+                (rate, np.concatenate([part for _, part in track.cached_blocks[-unjoined:]]))
+            ]
             unjoined, unjoined_samples = 0, 0
         if track.length * (block[:1].size or 1) > most:
-            track.kept = None
+            track.cached_blocks = None
     return track
 
 
@@ -126,7 +128,7 @@ def _few_kept(tracks: Iterable[Track]) -> list[Track]:
         length += track.length
         if length > limits().kept_samples:
             for earlier in collected:
-                earlier.kept = None
+                earlier.cached_blocks = None
     return collected
 
 

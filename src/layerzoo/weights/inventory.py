@@ -111,8 +111,8 @@ class Inventory:
     uses: Sequence[Use]
 
     @classmethod
-    def taken(cls, zoo: Registry) -> Inventory:
-        """Take the inventory now, without a connection. zoo: the registry.
+    def collect(cls, zoo: Registry) -> Inventory:
+        """Collect the items now, without a connection. zoo: the registry.
 
         Raises: CacheError when the cache directory cannot be read, LockError when ``layerzoo.lock`` is not valid.
         """
