@@ -32,10 +32,10 @@ TEXTS = ["the cat drinks milk", "meat"]
 def plugin(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Put the plugin on the path of this process and of decode processes."""
     monkeypatch.syspath_prepend(ON_DISK)
-    monkeypatch.setattr(formats, "_known", (0.0, ()))
+    monkeypatch.setattr(formats, "_cached_formats", (0.0, ()))
     yield
     sys.modules.pop("extending_zoo", None)
-    formats._known = (0.0, ())
+    formats._cached_formats = (0.0, ())
 
 
 def words(**options: object) -> layerzoo.Features:
@@ -179,7 +179,7 @@ def test_a_decode_process_that_began_without_the_plugin_is_not_used(
         without.setattr(sys, "path", [entry for entry in sys.path if entry != str(ON_DISK)])
         with Workers() as workers:
             assert len(decoded(workers, "image", "a.png")) == 1
-    monkeypatch.setattr(formats, "_known", (0.0, ()))  # which is kept for a moment
+    monkeypatch.setattr(formats, "_cached_formats", (0.0, ()))  # which is kept for a moment
     with Workers() as workers:
         assert len(decoded(workers, "image", "b.grey")) == 1
 

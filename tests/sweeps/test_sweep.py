@@ -105,7 +105,7 @@ def test_equal_samples_are_kept_in_one_fold(caplog: pytest.LogCaptureFixture) ->
     found = layerzoo.sweep(MODEL, TEXTS + TEXTS[:2], LABELS + LABELS[:2], baselines=False, folds=3)
     assert found.groups == 16
     assert any("occur several times" in note for note in found.notes)
-    assert "occur several times" in caplog.text
+    assert not caplog.text  # the command line prints the notes
 
 
 def test_pruned_candidates_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:

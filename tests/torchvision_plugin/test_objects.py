@@ -97,11 +97,12 @@ def test_objects_are_the_same_in_a_batch(fastest: tuple[layerzoo.Backbone, Any],
         np.testing.assert_allclose(alone, objects, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("stage", ["rpn", "roi_heads"])
 def test_a_photo_without_objects_is_named(
-    fastest: tuple[layerzoo.Backbone, Any], photos: list[Path], monkeypatch: pytest.MonkeyPatch
+    fastest: tuple[layerzoo.Backbone, Any], photos: list[Path], monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     backbone, _ = fastest
-    monkeypatch.setattr(backbone.module.network.roi_heads, "score_thresh", 1.0)
+    monkeypatch.setattr(getattr(backbone.module.network, stage), "score_thresh", 1.0)
     with pytest.raises(NoObjectsError, match=r"rocket\.jpg: no objects are found"):
         layerzoo.extract(backbone, photos[:1])
     assert layerzoo.extract(backbone, photos[:1], pool="none").values[0].shape == (0, 1024)

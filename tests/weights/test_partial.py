@@ -287,7 +287,7 @@ def test_any_behaviour_of_a_server_gives_the_right_bytes_or_a_layerzoo_error(hub
                 outcome += type(error).__name__
                 assert not part.is_whole
                 continue
-            for span in part.there():
+            for span in part.fetched_spans():
                 assert bytes_at(part, span) == data[span.start : span.stop], seed
         if part.is_whole:
             assert part.path.read_bytes() == data, seed
@@ -340,7 +340,7 @@ def test_a_killed_download_continues(hub: Hub, home: Path) -> None:
         time.sleep(moments.uniform(0.05, 0.3))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        for span in part.there():
+        for span in part.fetched_spans():
             assert bytes_at(part, span) == LARGE[span.start : span.stop]
         if part.is_whole:
             break

@@ -17,9 +17,9 @@ class Check:
     code: str
     """Its name, which begins with its tier. Codes are stable: programs may rely on them."""
     title: str
-    """What is checked, in one line."""
+    """The checked property, in one line."""
     why: str
-    """What goes wrong otherwise."""
+    """The consequence where it does not hold."""
     fix: str
     """How to correct it."""
 

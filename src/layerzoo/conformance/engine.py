@@ -45,8 +45,8 @@ def model_codes(tiers: Sequence[Tier] = TIERS) -> list[str]:
     Args:
         tiers: only those of these tiers.
     """
-    others = set(plugin_codes())
-    return [code for tier in TIERS if tier in tiers for code in codes_of(tier) if code not in others]
+    of_plugins = set(plugin_codes())
+    return [code for tier in TIERS if tier in tiers for code in codes_of(tier) if code not in of_plugins]
 
 
 def run(
@@ -99,7 +99,8 @@ def check(code: str, subject: PluginSubject | ModelSubject, expected: str | None
 
 
 def _checked(code: str, subject: PluginSubject | ModelSubject) -> Result:
-    """Return the result of a check, whatever it raises. Of a model, checks that others need run once."""
+    """Return the result of a check; an exception is a failure of the check. Of a model, checks that others need run
+    once."""
     if code not in (_FIRST, *_UNUSABLE) or not isinstance(subject, ModelSubject):
         return _run(code, subject)
     if code not in subject.shared:
@@ -118,7 +119,7 @@ def _run(code: str, subject: PluginSubject | ModelSubject) -> Result:
         with _connected(subject):
             if isinstance(subject, ModelSubject) and (reason := broken(code, subject)):
                 return result("skipped", reason=reason)
-            found = list(dict.fromkeys(_functions(CHECKS[code].tier)[code](subject)))
+            failures = list(dict.fromkeys(_functions(CHECKS[code].tier)[code](subject)))
     except Skip as skip:
         return result("skipped", reason=str(skip))
     except OutsideRepositoryError as error:
@@ -127,7 +128,7 @@ def _run(code: str, subject: PluginSubject | ModelSubject) -> Result:
         return result("failed", [finding(subject, code, reason_of(error))])
     except Exception as error:  # noqa: BLE001 - the code of a plugin may raise anything
         return result("failed", [finding(subject, code, f"the check failed with {summary(error)}")])
-    return result("failed", found) if found else result("passed")
+    return result("failed", failures) if failures else result("passed")
 
 
 def _connection(error: OutsideRepositoryError, subject: PluginSubject | ModelSubject) -> Finding:
@@ -140,7 +141,8 @@ def _connection(error: OutsideRepositoryError, subject: PluginSubject | ModelSub
 
 
 def broken(code: str, subject: ModelSubject) -> str | None:
-    """Return why a check of a model cannot run: its network or its layers are not usable; None if it can."""
+    """Return the reason for which a check of a model cannot run: its network or its layers are not usable; None if it
+    can."""
     if CHECKS[code].tier == "static" or code == _FIRST:
         return None
     if subject.spec.unusable is not None:
@@ -154,12 +156,13 @@ def broken(code: str, subject: ModelSubject) -> str | None:
 
 
 def _reason(code: str) -> str:
-    """Return why checks are skipped after a failure of another one."""
+    """Return the reason for which checks are skipped after another one failed."""
     return f"{_UNUSABLE[code]}: mend {code} first"
 
 
 def _unreadable(subject: ModelSubject) -> str | None:
-    """Return why no layer of a model can be read, as a check of its declaration found; None if they can be."""
+    """Return the reason for which no layer of a model can be read, as a check of its declaration found; None if they
+    can be."""
     try:
         subject.resolved  # noqa: B018 - compares the declaration with a trace
     except LayerzooError:

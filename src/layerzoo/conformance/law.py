@@ -87,10 +87,10 @@ def dropped(subject: ModelSubject) -> Iterator[Finding]:
             stub(torch.zeros(1))
             yield finding(subject, "law-dropped", f"{stub.path} is after the cut, and runs without an error")
     if not stubs and _has_own_weights_after(subject, first):
-        kept = sum(tensor.numel() for tensor in network.parameters())
-        if kept >= sum(tensor.numel() for tensor in subject.network.parameters()):
+        count = sum(tensor.numel() for tensor in network.parameters())
+        if count >= sum(tensor.numel() for tensor in subject.network.parameters()):
             cause = (
-                f"cut at {first.name}, the network needs all its {kept:,} parameters: they are read before that layer"
+                f"cut at {first.name}, the network needs all its {count:,} parameters: they are read before that layer"
             )
             yield finding(subject, "law-dropped", cause)
 
@@ -99,20 +99,22 @@ def _has_own_weights_after(subject: ModelSubject, layer: Layer) -> bool:
     """Return whether some parameters are used only after a layer."""
     trace = subject.tracer.trace
     ready = find_call(trace, layer, model=subject.spec.id).end
-    before = {call.module for call in trace.calls if call.start < ready}
-    after = {call.module for call in trace.calls} - before
-    return any(name.startswith(f"{path}.") for name in trace.parameters for path in after if path)
+    used_before = {call.module for call in trace.calls if call.start < ready}
+    used_after = {call.module for call in trace.calls} - used_before
+    return any(name.startswith(f"{path}.") for name in trace.parameters for path in used_after if path)
 
 
 def batch(subject: ModelSubject) -> Iterator[Finding]:
     """Compare a row among others with the row among copies of itself: batches of one size."""
-    others = [row for row in subject.rows if subject.preprocess.bucket(row) == subject.preprocess.bucket(subject.row)]
-    other = next((row for row in others[1:] if not _equal(row, subject.row)), None) or _changed(subject.row)
-    if other is None:
+    bucket_rows = [
+        row for row in subject.rows if subject.preprocess.bucket(row) == subject.preprocess.bucket(subject.row)
+    ]
+    other_row = next((row for row in bucket_rows[1:] if not _equal(row, subject.row)), None) or _changed(subject.row)
+    if other_row is None:
         raise Skip("all its inputs are integers that cannot be changed here")
     row = subject.row
     alike = _values(subject, [row, row, row])
-    mixed = _values(subject, [row, other, row])
+    mixed = _values(subject, [row, other_row, row])
     for name, values in mixed.items():
         worst = max(_distance(values[at], alike[name][at]) for at in (0, 2))
         if worst > _SAME_KERNELS:
@@ -146,12 +148,12 @@ def padding(subject: ModelSubject) -> Iterator[Finding]:
 
 def order(subject: ModelSubject) -> Iterator[Finding]:
     """Run one input before and after another one."""
-    other = next((row for row in subject.rows if not _equal(row, subject.row)), None) or _changed(subject.row)
-    if other is None:
+    other_row = next((row for row in subject.rows if not _equal(row, subject.row)), None) or _changed(subject.row)
+    if other_row is None:
         raise Skip("all its inputs are equal")
-    before, _, after = (_values(subject, [row]) for row in (subject.row, other, subject.row))
-    for name, values in before.items():
-        if (difference := _distance(after[name][0], values[0])) > _SAME_KERNELS:
+    first_values, _, last_values = (_values(subject, [row]) for row in (subject.row, other_row, subject.row))
+    for name, values in first_values.items():
+        if (difference := _distance(last_values[name][0], values[0])) > _SAME_KERNELS:
             yield finding(
                 subject, "law-order", f"layer {name} of an input changes by {difference:.2g} after another one"
             )
@@ -162,7 +164,7 @@ def determinism(subject: ModelSubject) -> Iterator[Finding]:
     passes = []
     for seed in (0, 1):
         with seeded(subject.backbone.device, seed=seed):
-            passes.append(_plain(subject.backbone.module, subject.batch))
+            passes.append(_forward(subject.backbone.module, subject.batch))
     drawn = subject.backbone.variation.random
     for name, activation in passes[0].items():
         if (difference := _difference(activation, passes[1][name])) > 0:
@@ -173,9 +175,9 @@ def determinism(subject: ModelSubject) -> Iterator[Finding]:
             )
             yield finding(subject, "law-determinism", f"layer {name} changes by {difference:.2g} from pass to pass{by}")
             return
-    again = _plain(subject.cut(subject.layers).module, subject.batch)
+    rebuilt = _forward(subject.cut(subject.layers).module, subject.batch)
     for name, activation in passes[1].items():
-        if (difference := _difference(activation, again[name])) > 0:
+        if (difference := _difference(activation, rebuilt[name])) > 0:
             yield finding(
                 subject,
                 "law-determinism",
@@ -210,41 +212,41 @@ def eval_mode(subject: ModelSubject) -> Iterator[Finding]:
 def hooks(subject: ModelSubject) -> Iterator[Finding]:
     """Count hooks before and after the network is built and run."""
     located = subject.located
-    before = _global_hooks()
+    global_hooks = _global_hooks()
     network = build_random(subject.tracer.spec, located.hooks, located.files, 0)
-    if _global_hooks() != before:
+    if _global_hooks() != global_hooks:
         yield finding(subject, "law-hooks", "building the network registers a global hook, which runs in every network")
     built, own = _global_hooks(), _hooks_of(network)
     _plain_network(network, subject.batch)
     if _global_hooks() > built:
         yield finding(subject, "law-hooks", "running the network leaves a global hook")
-    left = [path for path, count in _hooks_of(network).items() if count > own.get(path, 0)]
-    if left:
-        listed = ", ".join(path or "the network itself" for path in left[:4])
+    hooked = [path for path, count in _hooks_of(network).items() if count > own.get(path, 0)]
+    if hooked:
+        listed = ", ".join(path or "the network itself" for path in hooked[:4])
         yield finding(subject, "law-hooks", f"a forward pass leaves a hook at {listed}")
     backbone = subject.backbone
     own = _hooks_of(backbone.module)
     subject.activations(backbone, subject.batch)
-    if left := [path for path, count in _hooks_of(backbone.module).items() if count > own.get(path, 0)]:
-        yield finding(subject, "law-hooks", f"a pass up to the cut leaves a hook at {', '.join(left[:4])}")
+    if hooked := [path for path, count in _hooks_of(backbone.module).items() if count > own.get(path, 0)]:
+        yield finding(subject, "law-hooks", f"a pass up to the cut leaves a hook at {', '.join(hooked[:4])}")
 
 
 def inplace(subject: ModelSubject) -> Iterator[Finding]:
-    """Find what is overwritten: the input, a returned activation, and a layer's activation outside of any module."""
+    """Find overwritten tensors: inputs, returned activations, and layers that code outside of any module changes."""
     batch, backbone = subject.batch, subject.backbone
-    before = {name: tensor.clone() for name, tensor in batch.inputs.items()}
+    input_copies = {name: tensor.clone() for name, tensor in batch.inputs.items()}
     _plain_network(subject.network, batch)
     for name, tensor in batch.inputs.items():
-        if not torch.equal(tensor, before[name]):
-            batch.inputs[name].copy_(before[name])
+        if not torch.equal(tensor, input_copies[name]):
+            batch.inputs[name].copy_(input_copies[name])
             yield finding(subject, "law-inplace", f"a forward pass overwrites its input {name}")
-    kept = subject.activations(backbone, batch)
-    copies = {name: activation.clone() for name, activation in kept.items()}
-    other = next((row for row in subject.rows if not _equal(row, subject.row)), None) or _changed(subject.row)
-    if other is not None:
-        subject.activations(backbone, subject.preprocess.collate([other]))
-    for name, activation in kept.items():
-        if not _same(activation, copies[name]):
+    activations = subject.activations(backbone, batch)
+    copies = {name: activation.clone() for name, activation in activations.items()}
+    other_row = next((row for row in subject.rows if not _equal(row, subject.row)), None) or _changed(subject.row)
+    if other_row is not None:
+        subject.activations(backbone, subject.preprocess.collate([other_row]))
+    for name, activation in activations.items():
+        if not _equal_tensors(activation, copies[name]):
             yield finding(subject, "law-inplace", f"the next forward pass overwrites the activation of layer {name}")
     yield from _overwritten_layers(subject)
 
@@ -257,18 +259,18 @@ def _overwritten_layers(subject: ModelSubject) -> Iterator[Finding]:
     declared = {layer.name for layer in subject.spec.layers if not subject.spec.traced_with}
     layers = [layer for layer in subject.layers if layer.name in declared and layer.at == "output"]
     network = subject.network
-    kept: dict[str, tuple[Tensor, int]] = {}
+    versions: dict[str, tuple[Tensor, int]] = {}
     calls: dict[str, int] = {}
     culprits: dict[str, str] = {}
     handles = []
 
     def settle(path: str, *, is_leaf: bool) -> None:
         """Compare versions: torch counts the in-place operations on each tensor."""
-        for name, (tensor, version) in list(kept.items()):
+        for name, (tensor, version) in list(versions.items()):
             if tensor._version != version:
                 if not is_leaf:
                     culprits.setdefault(name, path)
-                kept[name] = (tensor, tensor._version)
+                versions[name] = (tensor, tensor._version)
 
     for path, module in network.named_modules():
 
@@ -286,7 +288,7 @@ def _overwritten_layers(subject: ModelSubject) -> Iterator[Finding]:
             calls[layer.name] = number + 1
             if number == (layer.call or 0):
                 tensor = pick(output, layer.output, where=layer.module)
-                kept[layer.name] = (tensor, tensor._version)
+                versions[layer.name] = (tensor, tensor._version)
 
         handles.append(network.get_submodule(layer.module).register_forward_hook(keep))
     try:
@@ -304,11 +306,11 @@ def dtype(subject: ModelSubject) -> Iterator[Finding]:
     """Find layers that are not float32."""
     for name, activation in subject.reference.items():
         if activation.is_floating_point() and activation.dtype is not torch.float32:
-            shown = str(activation.dtype).removeprefix("torch.")
-            yield finding(subject, "law-dtype", f"layer {name} is {shown} in a network of float32")
+            type_name = str(activation.dtype).removeprefix("torch.")
+            yield finding(subject, "law-dtype", f"layer {name} is {type_name} in a network of float32")
         elif not activation.is_floating_point():
-            shown = str(activation.dtype).removeprefix("torch.")
-            yield finding(subject, "law-dtype", f"layer {name} is {shown}, and features are floating-point numbers")
+            type_name = str(activation.dtype).removeprefix("torch.")
+            yield finding(subject, "law-dtype", f"layer {name} is {type_name}, and features are floating-point numbers")
 
 
 def finite(subject: ModelSubject) -> Iterator[Finding]:
@@ -323,11 +325,11 @@ def precision(subject: ModelSubject) -> Iterator[Finding]:
     """Compare bfloat16 with float32."""
     expected = subject.reference
     try:
-        found = subject.activations(subject.cut(subject.layers, precision="bfloat16"), subject.batch)
+        activations = subject.activations(subject.cut(subject.layers, precision="bfloat16"), subject.batch)
     except (LayerzooError, RuntimeError, TypeError, ValueError) as error:
         yield finding(subject, "law-precision", f"the network does not run in bfloat16: {reason_of(error)}")
         return
-    for name, activation in found.items():
+    for name, activation in activations.items():
         difference = _difference(activation.float(), expected[name].float())
         if difference > _BFLOAT16:
             yield finding(
@@ -342,18 +344,20 @@ def precision(subject: ModelSubject) -> Iterator[Finding]:
 
 def _hooked(subject: ModelSubject) -> Mapping[str, Tensor]:
     """Return the activations of the whole network, copied before a later module can overwrite them."""
-    found: dict[str, list[Tensor]] = {}
+    activations: dict[str, list[Tensor]] = {}
     handles = []
     for layer in subject.layers:
         module = subject.network.get_submodule(layer.module)
 
         def keep(module: nn.Module, arguments: Any, output: Any, layer: Layer = layer) -> None:
             tensor = pick(output, layer.output, where=layer.module)
-            found.setdefault(layer.name, []).append(_tokens(tensor, layer).clone())
+            activations.setdefault(layer.name, []).append(_tokens(tensor, layer).clone())
 
         def keep_input(module: nn.Module, arguments: Any, keywords: Any, layer: Layer = layer) -> None:
             received = arguments if arguments else tuple(keywords.values())
-            found.setdefault(layer.name, []).append(_tokens(pick(received, layer.output or 0, where=""), layer).clone())
+            activations.setdefault(layer.name, []).append(
+                _tokens(pick(received, layer.output or 0, where=""), layer).clone()
+            )
 
         if layer.at == "input":
             handles.append(module.register_forward_pre_hook(keep_input, with_kwargs=True))
@@ -365,7 +369,7 @@ def _hooked(subject: ModelSubject) -> Mapping[str, Tensor]:
         for handle in handles:
             handle.remove()
     calls = {layer.name: layer.call or 0 for layer in subject.layers}
-    return {name: tensors[calls[name]] for name, tensors in found.items() if calls[name] < len(tensors)}
+    return {name: tensors[calls[name]] for name, tensors in activations.items() if calls[name] < len(tensors)}
 
 
 def _tokens(tensor: Tensor, layer: Layer) -> Tensor:
@@ -412,10 +416,10 @@ def _few(subject: ModelSubject) -> list[Layer]:
     return list(dict.fromkeys([layers[0], layers[len(layers) // 2]]))
 
 
-def _plain(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+def _forward(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
     with torch.no_grad():
-        found: dict[str, Tensor] = network(batch)
-    return found
+        activations: dict[str, Tensor] = network(batch)
+    return activations
 
 
 def _plain_network(network: nn.Module, batch: Batch) -> Any:
@@ -443,8 +447,8 @@ def _values(subject: ModelSubject, rows: Sequence[InputRow]) -> dict[str, list[N
         return backbone.pool_rows(batch, pools)
 
 
-def _equal(one: InputRow, other: InputRow) -> bool:
-    return all(np.array_equal(array, other.inputs[name]) for name, array in one.inputs.items())
+def _equal(first: InputRow, second: InputRow) -> bool:
+    return all(np.array_equal(array, second.inputs[name]) for name, array in first.inputs.items())
 
 
 def _changed(row: InputRow) -> InputRow | None:
@@ -461,23 +465,23 @@ def _changed(row: InputRow) -> InputRow | None:
     return replace(row, inputs=inputs) if is_changed else None
 
 
-def _difference(one: Tensor, other: Tensor) -> float:
+def _difference(first: Tensor, second: Tensor) -> float:
     """Return the distance of two activations, as a share of the length of the second; infinite for other shapes."""
-    if one.shape != other.shape:
+    if first.shape != second.shape:
         return float("inf")
-    if _same(one, other):
+    if _equal_tensors(first, second):
         return 0.0
-    return _distance(one.detach().float().numpy(), other.detach().float().numpy())
+    return _distance(first.detach().float().numpy(), second.detach().float().numpy())
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    return one.dtype is other.dtype and bool(torch.equal(one.nan_to_num(), other.nan_to_num()))
+def _equal_tensors(first: Tensor, second: Tensor) -> bool:
+    return first.dtype is second.dtype and bool(torch.equal(first.nan_to_num(), second.nan_to_num()))
 
 
-def _distance(one: NDArray[Any], other: NDArray[Any]) -> float:
-    if one.shape != other.shape:
+def _distance(values: NDArray[Any], reference: NDArray[Any]) -> float:
+    if values.shape != reference.shape:
         return float("inf")
-    first, second = (np.nan_to_num(each.astype(np.float64)) for each in (one, other))
+    first, second = (np.nan_to_num(array.astype(np.float64)) for array in (values, reference))
     length = float(np.linalg.norm(second))
     return float(np.linalg.norm(first - second)) / max(length, 1e-12)
 

@@ -35,8 +35,8 @@ def _is_installed(distribution: str, file: Path) -> bool:
         metadata = importlib.metadata.distribution(distribution)
         if metadata.read_text("RECORD") is None:
             return False
-        listed = [each for each in metadata.files or () if each.name == file.name]
-        return file.resolve() in {Path(str(metadata.locate_file(each))).resolve() for each in listed}
+        listed = [entry for entry in metadata.files or () if entry.name == file.name]
+        return file.resolve() in {Path(str(metadata.locate_file(entry))).resolve() for entry in listed}
     except Exception:  # noqa: BLE001 - damaged metadata, and finders of other tools, raise anything
         return False
 
@@ -63,22 +63,22 @@ def is_packaged(project: Path, file: Path) -> bool | None:
 
 
 def _by_hatchling(project: Path, file: Path) -> bool | None:
-    """Ask hatchling, which also leaves out what .gitignore lists."""
+    """Ask hatchling, which also excludes the files that .gitignore lists."""
     try:
         from hatchling.builders.wheel import WheelBuilder
 
         builder = WheelBuilder(str(project))
         builder.config.default_only_include  # noqa: B018 - reads the configuration
         with builder.config.set_build_data({"artifacts": [], "force_include": {}, "force_include_editable": {}}):
-            found = {Path(each.path).resolve() for each in builder.recurse_included_files()}
+            included = {Path(entry.path).resolve() for entry in builder.recurse_included_files()}
     except Exception:  # noqa: BLE001 - not installed, another version, or an invalid configuration
         return None
-    forced = (Path(project, each).resolve() for each in builder.config.force_include)
-    return file.resolve() in {*found, *forced}
+    forced = (Path(project, entry).resolve() for entry in builder.config.force_include)
+    return file.resolve() in {*included, *forced}
 
 
 def _by_setuptools(project: Path, file: Path, settings: dict[str, Any]) -> bool | None:
-    """Compare with package-data, or with MANIFEST.in where the package includes what that lists."""
+    """Compare with package-data, or with MANIFEST.in where the package includes the files that it lists."""
     package = file.parent
     patterns = settings.get("package-data", {})
     listed = [*patterns.get(package.name, ()), *patterns.get("*", ())]

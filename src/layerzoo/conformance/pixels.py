@@ -23,14 +23,14 @@ _SMALLEST_STD, _LARGEST_STD = 0.02, 10.0
 """On a scale of 0 to 1. Beyond these, pixels were not divided by 255, or twice."""
 
 
-def pixel_difference(one: NDArray[Any], other: NDArray[Any]) -> float:
+def pixel_difference(pixels: NDArray[Any], reference: NDArray[Any]) -> float:
     """Return the root mean square difference of two arrays, as a share of the standard deviation of the second."""
-    spread = max(float(np.std(other)), 1e-6)
-    return float(np.sqrt(np.mean((one.astype(np.float64) - other.astype(np.float64)) ** 2))) / spread
+    spread = max(float(np.std(reference)), 1e-6)
+    return float(np.sqrt(np.mean((pixels.astype(np.float64) - reference.astype(np.float64)) ** 2))) / spread
 
 
 def pixel_diagnosis(applied: NDArray[Any], image: Image.Image, declared: ImagePreprocess) -> str:
-    """Return in which values another declaration, which fits the pixels of a hook, differs from the declared one.
+    """Describe how a declaration that reproduces the pixels of a hook differs from the declared one.
 
     Args:
         applied: (channel, height, width), the pixels of the hook, of the size that is declared.
@@ -42,18 +42,18 @@ def pixel_diagnosis(applied: NDArray[Any], image: Image.Image, declared: ImagePr
     if float(np.std(applied)) < 1e-6:
         return "the hook gives one value for all pixels"
     for values_differ in (False, True):
-        found: list[tuple[int, float, str]] = []
+        matches: list[tuple[int, float, str]] = []
         for candidate in _candidates(declared):
-            if found and candidate.changes > found[0][0]:
+            if matches and candidate.changes > matches[0][0]:
                 break
             for pixels in candidate.pixels(image, applied.shape, both_orders=not values_differ):
                 fitted, mean, std = _fitted(pixels, applied, declared) if values_differ else (pixels, None, None)
                 difference = pixel_difference(applied, fitted)
                 if difference < DIFFERENCE:
                     phrases = [*candidate.phrases(declared), *([_values(mean, std, declared)] if values_differ else [])]
-                    found.append((candidate.changes, difference, "; ".join(phrases)))
-        if found:
-            return min(found)[2]
+                    matches.append((candidate.changes, difference, "; ".join(phrases)))
+        if matches:
+            return min(matches)[2]
     return "no other `fit`, `resize`, `crop`, `mean`, `std` or order of the channels gives the pixels of the hook"
 
 
@@ -74,60 +74,60 @@ class _OtherDeclaration:
         if self.is_reversed:
             image = Image.fromarray(np.asarray(image)[..., ::-1].copy())
         preprocess = self.preprocess
-        mean, std = (np.array(each)[:, None, None] for each in (preprocess.mean, preprocess.std))
+        mean, std = (np.array(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
         try:
             if self.is_black:  # the border has the colour of the mean
-                made = to_array(image, replace(preprocess, mean=(0.0, 0.0, 0.0))) - (mean / std).astype(np.float32)
+                pixels = to_array(image, replace(preprocess, mean=(0.0, 0.0, 0.0))) - (mean / std).astype(np.float32)
             else:
-                made = to_array(image, preprocess)
+                pixels = to_array(image, preprocess)
         except SampleError:
             return
-        if made.shape != shape:
+        if pixels.shape != shape:
             return
-        yield made
+        yield pixels
         if self.is_reversed and both_orders:
-            yield ((made * std + mean) - mean[::-1]) / std[::-1]
+            yield ((pixels * std + mean) - mean[::-1]) / std[::-1]
 
     def phrases(self, declared: ImagePreprocess) -> Iterator[str]:
         """Yield the differences from a declaration, in words."""
-        made = self.preprocess
+        preprocess = self.preprocess
         if self.is_reversed:
             yield "the hook gives the channels in the order blue, green, red"
-        if made.fit != declared.fit:
-            yield f"the hook fits images by `{made.fit}`, and declared is `fit: {declared.fit}`"
+        if preprocess.fit != declared.fit:
+            yield f"the hook fits images by `{preprocess.fit}`, and declared is `fit: {declared.fit}`"
         if self.is_black:
             yield "its border is black, and that of `fit: pad` has the colour `mean`"
-        if made.resize != declared.resize:
-            yield f"the hook resizes by `{made.resize}`, and declared is `{declared.resize}`"
-        if made.crop != declared.crop:
-            yield f"the hook crops {made.crop} of the side, and declared is {declared.crop}"
+        if preprocess.resize != declared.resize:
+            yield f"the hook resizes by `{preprocess.resize}`, and declared is `{declared.resize}`"
+        if preprocess.crop != declared.crop:
+            yield f"the hook crops {preprocess.crop} of the side, and declared is {declared.crop}"
 
 
 def _candidates(declared: ImagePreprocess) -> list[_OtherDeclaration]:
-    """Return the declarations that may be meant, those with the fewest changes first."""
+    """Return the candidate declarations, those with the fewest changes first."""
     hints = get_type_hints(ImagePreprocess)
     filters = [name for name in get_args(hints["resize"]) if name != "none" or declared.resize == "none"]
     crops = sorted({declared.crop, *_CROPS})
-    found = []
+    candidates = []
     fits = [*((fit, False) for fit in get_args(hints["fit"])), ("pad", True)]
     for is_reversed, (fit, is_black), name, crop in product((False, True), fits, filters, crops):
-        other = replace(declared, fit=fit, resize=name, crop=crop)
+        variant = replace(declared, fit=fit, resize=name, crop=crop)
         changes = is_reversed + is_black + (fit != declared.fit) + (name != declared.resize) + (crop != declared.crop)
-        found.append(_OtherDeclaration(other, is_reversed, is_black, changes))
-    return sorted(found, key=lambda each: each.changes)
+        candidates.append(_OtherDeclaration(variant, is_reversed, is_black, changes))
+    return sorted(candidates, key=lambda candidate: candidate.changes)
 
 
 def _fitted(
     pixels: NDArray[Any], applied: NDArray[Any], declared: ImagePreprocess
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Fit mean and std to the pixels of a hook. Returns: the pixels with them, and both, on a scale of 0 to 1."""
-    one, other = (each.astype(np.float64).reshape(len(each), -1) for each in (pixels, applied))
-    centre, target = (each.mean(axis=1, keepdims=True) for each in (one, other))
-    slope = ((one - centre) * (other - target)).mean(axis=1) / np.maximum(one.var(axis=1), 1e-12)
+    flat_pixels, flat_applied = (array.astype(np.float64).reshape(len(array), -1) for array in (pixels, applied))
+    centre, target = (array.mean(axis=1, keepdims=True) for array in (flat_pixels, flat_applied))
+    slope = ((flat_pixels - centre) * (flat_applied - target)).mean(axis=1) / np.maximum(flat_pixels.var(axis=1), 1e-12)
     slope = np.where(np.abs(slope) < 1e-9, 1e-9, slope)[:, None]
     offset = target - slope * centre
-    fitted = (slope * one + offset).reshape(applied.shape)
-    stated_mean, stated_std = (np.array(each, np.float64)[:, None] for each in (declared.mean, declared.std))
+    fitted = (slope * flat_pixels + offset).reshape(applied.shape)
+    stated_mean, stated_std = (np.array(array, np.float64)[:, None] for array in (declared.mean, declared.std))
     return fitted, (stated_mean - offset * stated_std / slope)[:, 0], (stated_std / slope)[:, 0]
 
 

@@ -68,9 +68,9 @@ def shape(subject: ModelSubject) -> Iterator[Finding]:
         raise Skip("the processor of its library decides on the form of its input")
     expected = (3, *image.size_px)
     for row in subject.rows:
-        found = row.inputs.get(PIXELS)
-        if found is not None and found.shape[-3:] != expected:
-            yield finding(subject, "preprocess-shape", f"an image becomes {found.shape}, and declared is {expected}")
+        pixels = row.inputs.get(PIXELS)
+        if pixels is not None and pixels.shape[-3:] != expected:
+            yield finding(subject, "preprocess-shape", f"an image becomes {pixels.shape}, and declared is {expected}")
             return
 
 
@@ -111,20 +111,22 @@ def library(subject: ModelSubject) -> Iterator[Finding]:
     if declared is None or subject.spec.traced_with:
         raise Skip("it declares no preprocessing: that of its library is applied")
     is_frames = isinstance(declared, VideoPreprocess) and not declared.joint
-    asked = replace(spec, modality="vision", preprocess=None) if is_frames else spec
-    known = (located.hooks.describe(asked, located.files) or {}).get("preprocess")
-    if not known:
+    image_spec = replace(spec, modality="vision", preprocess=None) if is_frames else spec
+    described = (located.hooks.describe(image_spec, located.files) or {}).get("preprocess")
+    if not described:
         raise Skip("its library states no preprocessing")
     stated: Any = declared.image if isinstance(declared, VideoPreprocess) else declared
     if isinstance(declared, VideoPreprocess):
-        known = known.get("image", known)
+        described = described.get("image", described)
     for name in _LIBRARY_FIELDS:
-        if name not in known or not hasattr(stated, name):
+        if name not in described or not hasattr(stated, name):
             continue
-        one, other = getattr(stated, name), known[name]
-        if not _alike(one, other):
+        declared_value, library_value = getattr(stated, name), described[name]
+        if not _alike(declared_value, library_value):
             yield finding(
-                subject, "preprocess-library", f"declared is {name}: {_shown(one)}, and its library has {_shown(other)}"
+                subject,
+                "preprocess-library",
+                f"declared is {name}: {_as_text(declared_value)}, and its library has {_as_text(library_value)}",
             )
 
 
@@ -171,20 +173,20 @@ def _constants(subject: ModelSubject) -> Iterator[tuple[str, int]]:
 def refuses(subject: ModelSubject) -> Iterator[Finding]:
     """Preprocess inputs that have to be refused."""
     declared = _declared(subject)
-    wrong: list[tuple[str, Any]] = []
+    refused: list[tuple[str, Any]] = []
     if isinstance(declared, AudioPreprocess):
         one_second = np.zeros(declared.sample_rate_hz, np.float32)
-        wrong.append(("audio at 0 Hz", Audio(one_second, 0)))
+        refused.append(("audio at 0 Hz", Audio(one_second, 0)))
         if declared.channels > 1:
-            other = np.zeros((declared.sample_rate_hz, declared.channels + 1), np.float32)
-            wrong.append((f"audio of {declared.channels + 1} channels", Audio(other, declared.sample_rate_hz)))
+            waveform = np.zeros((declared.sample_rate_hz, declared.channels + 1), np.float32)
+            refused.append((f"audio of {declared.channels + 1} channels", Audio(waveform, declared.sample_rate_hz)))
     elif isinstance(declared, ImagePreprocess) and not _is_processor(subject):
-        wrong.append(("a preprocessed image of 2 channels", torch.zeros(2, *declared.size_px)))
+        refused.append(("a preprocessed image of 2 channels", torch.zeros(2, *declared.size_px)))
     elif isinstance(declared, TextPreprocess):
-        wrong.append(("tokens that are not integers", torch.zeros(3)))
-    if not wrong:
+        refused.append(("tokens that are not integers", torch.zeros(3)))
+    if not refused:
         raise Skip("every input of its kind is accepted")
-    for described, sample in wrong:
+    for described, sample in refused:
         try:
             list(islice(iter(subject.preprocess.rows(sample).rows), 1))
         except LayerzooError:
@@ -197,18 +199,18 @@ def refuses(subject: ModelSubject) -> Iterator[Finding]:
 
 def tokenizer(subject: ModelSubject) -> Iterator[Finding]:
     """Check the members of a tokenizer, and its token ids."""
-    known = _tokenizer(subject)
-    if missing := [name for name in TOKENIZER_MEMBERS if not hasattr(known, name)]:
-        yield finding(subject, "preprocess-tokenizer", f"{type(known).__name__} has no {', '.join(missing)}")
+    text_tokenizer = _tokenizer(subject)
+    if missing := [name for name in TOKENIZER_MEMBERS if not hasattr(text_tokenizer, name)]:
+        yield finding(subject, "preprocess-tokenizer", f"{type(text_tokenizer).__name__} has no {', '.join(missing)}")
         return
     vocabulary = [module.num_embeddings for module in subject.network.modules() if isinstance(module, nn.Embedding)]
-    known_ids = [*known.prefix, *known.suffix, known.pad]
-    for text, ids in _encoded(known):
-        if not isinstance(ids, list | tuple) or not all(isinstance(each, int) for each in ids):
+    known_ids = [*text_tokenizer.prefix, *text_tokenizer.suffix, text_tokenizer.pad]
+    for text, ids in _encoded(text_tokenizer):
+        if not isinstance(ids, list | tuple) or not all(isinstance(token_id, int) for token_id in ids):
             yield finding(subject, "preprocess-tokenizer", f"encode({text!r}) does not return a list of integers")
             return
         known_ids += ids
-    if not all(isinstance(each, int) for each in known_ids):
+    if not all(isinstance(token_id, int) for token_id in known_ids):
         yield finding(subject, "preprocess-tokenizer", "prefix, suffix and pad are not all integers")
     elif vocabulary and not 0 <= min(known_ids) <= max(known_ids) < max(vocabulary):
         cause = f"token ids are {min(known_ids)} to {max(known_ids)}, and the network has {max(vocabulary)} embeddings"
@@ -217,11 +219,11 @@ def tokenizer(subject: ModelSubject) -> Iterator[Finding]:
 
 def special_tokens(subject: ModelSubject) -> Iterator[Finding]:
     """Find special tokens that encode() adds in addition to prefix and suffix."""
-    known = _tokenizer(subject)
-    prefix, suffix = list(known.prefix), list(known.suffix)
+    text_tokenizer = _tokenizer(subject)
+    prefix, suffix = list(text_tokenizer.prefix), list(text_tokenizer.suffix)
     if not (prefix or suffix):
         raise Skip("its tokenizer has no special tokens")
-    encoded = [ids for _, ids in _encoded(known) if ids]
+    encoded = [ids for _, ids in _encoded(text_tokenizer) if ids]
     if prefix and encoded and all(ids[: len(prefix)] == prefix for ids in encoded):
         yield finding(
             subject, "preprocess-special-tokens", f"encode() begins with the prefix {prefix}, which is added again"
@@ -238,9 +240,9 @@ def cls_token(subject: ModelSubject) -> Iterator[Finding]:
     if not (isinstance(declared, TextPreprocess) and declared.cls_token):
         raise Skip("it declares no classification token")
     spec, located = subject.tracer.spec, subject.located
-    known = (located.hooks.describe(spec, located.files) or {}).get("preprocess") or {}
+    described = (located.hooks.describe(spec, located.files) or {}).get("preprocess") or {}
     try:
-        check_cls_token(spec, subject.preprocess, known.get("cls_token"))
+        check_cls_token(spec, subject.preprocess, described.get("cls_token"))
     except DeclarationError as error:
         yield finding(subject, "preprocess-cls-token", reason_of(error).removesuffix(f" {ADVICE}"))
 
@@ -259,14 +261,14 @@ def repeat(subject: ModelSubject) -> Iterator[Finding]:
     preprocess = subject.preprocess
     if not isinstance(preprocess, TextPreprocessor):
         return
-    known = preprocess.tokenizer
-    if type(known).__module__.partition(".")[0] != subject.owner.manifest.module or subject.owner.is_core:
+    text_tokenizer = preprocess.tokenizer
+    if type(text_tokenizer).__module__.partition(".")[0] != subject.owner.manifest.module or subject.owner.is_core:
         return  # a library's tokenizer, or that of this package
-    here = [(text, list(ids)) for text, ids in _encoded(known)]
-    elsewhere = tokens_elsewhere(subject, [text for text, _ in here])
-    for (text, ids), other in zip(here, elsewhere, strict=False):
-        if ids != other:
-            cause = f"encode({text!r}) gives {ids[:6]} here, and {other[:6]} in another process"
+    encoded = [(text, list(ids)) for text, ids in _encoded(text_tokenizer)]
+    other_process = tokens_elsewhere(subject, [text for text, _ in encoded])
+    for (text, ids), other_ids in zip(encoded, other_process, strict=False):
+        if ids != other_ids:
+            cause = f"encode({text!r}) gives {ids[:6]} here, and {other_ids[:6]} in another process"
             yield finding(subject, "preprocess-repeat", cause)
             return
 
@@ -318,53 +320,53 @@ def _transform(subject: ModelSubject) -> Callable[..., Any] | None:
         if preprocess.declared.joint and preprocess._transform is not None:
             raise Skip("its hook takes a whole clip")
         return preprocess._transform
-    found: Callable[..., Any] | None = getattr(preprocess, "_transform", None)
-    return found
+    transform: Callable[..., Any] | None = getattr(preprocess, "_transform", None)
+    return transform
 
 
 def _tokenizer(subject: ModelSubject) -> Tokenizer:
     if not isinstance(subject.preprocess, TextPreprocessor):
         raise Skip("it takes no text")
-    known = subject.preprocess.tokenizer
+    text_tokenizer = subject.preprocess.tokenizer
     try:
-        known.encode("a")
+        text_tokenizer.encode("a")
     except SampleError:
         pass
     except LayerzooError as error:
         raise Skip(f"it has no tokenizer here: {reason_of(error)}") from error
-    return known
+    return text_tokenizer
 
 
-def _encoded(known: Tokenizer) -> Iterator[tuple[str, list[int]]]:
+def _encoded(text_tokenizer: Tokenizer) -> Iterator[tuple[str, list[int]]]:
     """Yield the texts that a tokenizer accepts, with their token ids."""
     for text in inputs.TEXTS:
         try:
-            yield text, known.encode(text)
+            yield text, text_tokenizer.encode(text)
         except SampleError:
             continue
 
 
-def _pixels(made: Any) -> NDArray[Any] | None:
-    if isinstance(made, ImageInputs):
-        return np.asarray(next(iter(made.inputs.values()))) if len(made.inputs) == 1 else None
-    return np.asarray(made, dtype=np.float32)
+def _pixels(transformed: Any) -> NDArray[Any] | None:
+    if isinstance(transformed, ImageInputs):
+        return np.asarray(next(iter(transformed.inputs.values()))) if len(transformed.inputs) == 1 else None
+    return np.asarray(transformed, dtype=np.float32)
 
 
-def _alike(one: Any, other: Any) -> bool:
-    if isinstance(one, tuple):
-        return len(one) == len(other) and bool(np.allclose(one, other, atol=2e-3))
-    return bool(one == other)
+def _alike(first: Any, second: Any) -> bool:
+    if isinstance(first, tuple):
+        return len(first) == len(second) and bool(np.allclose(first, second, atol=2e-3))
+    return bool(first == second)
 
 
-def _shown(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return str(list(value)) if isinstance(value, tuple | list) else str(value)
 
 
-def _rows_equal(one: list[InputRow], other: list[InputRow]) -> bool:
-    return len(one) == len(other) and all(
+def _rows_equal(rows: list[InputRow], other_rows: list[InputRow]) -> bool:
+    return len(rows) == len(other_rows) and all(
         first.inputs.keys() == second.inputs.keys()
         and all(np.array_equal(array, second.inputs[name]) for name, array in first.inputs.items())
-        for first, second in zip(one, other, strict=True)
+        for first, second in zip(rows, other_rows, strict=True)
     )
 
 

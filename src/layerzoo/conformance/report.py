@@ -48,7 +48,7 @@ class Result:
     findings: tuple[Finding, ...] = ()
     """Of a failure; empty for other outcomes, except that of an expected failure."""
     reason: str | None = None
-    """Why it was skipped, or why its failure is expected."""
+    """The reason for which it was skipped, or is expected to fail."""
     seconds: float = 0.0
 
 
@@ -79,7 +79,7 @@ class Report:
 
     @property
     def gaps(self) -> list[str]:
-        """What was not checked although it should have been: a run that checked nothing is a failure."""
+        """The checks that should have run and did not: a run that checked nothing is a failure."""
         if not self.results:
             return ["nothing was collected: there is no plugin and no model to check"]
         gaps = []

@@ -29,7 +29,7 @@ def build(subject: ModelSubject) -> Iterator[Finding]:
     try:
         trace = subject.tracer.trace
         located = subject.located
-        again = build_random(subject.tracer.spec, located.hooks, located.files, 1)
+        rebuilt = build_random(subject.tracer.spec, located.hooks, located.files, 1)
     except OutsideRepositoryError:
         raise  # static-network
     except LayerzooError as error:
@@ -42,7 +42,7 @@ def build(subject: ModelSubject) -> Iterator[Finding]:
         place = subject.owner.place(line.path, line.number) if line else None
         yield finding(subject, "shape-build", reason_of(error), place=place)
         return
-    if signature(again) != trace.signature:
+    if signature(rebuilt) != trace.signature:
         yield finding(subject, "shape-build", "the network that was built a second time has other tensors")
 
 
@@ -50,16 +50,16 @@ def layers(subject: ModelSubject) -> Iterator[Finding]:
     """Find declared layers that do not run, or that are ambiguous, and an order that is not that of execution."""
     declared = subject.tracer.spec.layers
     trace = subject.tracer.trace
-    wrong = False
+    has_wrong_layer = False
     for layer in declared:
         try:
             shape_of(trace, layer, model=subject.spec.id)
         except LayerzooError as error:
-            wrong = True
+            has_wrong_layer = True
             yield finding(subject, "shape-layers", reason_of(error))
     if not declared:
         subject.resolved  # noqa: B018 - names the layers
-    elif not wrong:
+    elif not has_wrong_layer:
         try:
             ordered = [layer.name for layer in subject.resolved.spec.layers]
         except LayerzooError:
@@ -92,9 +92,9 @@ def _contradicting(subject: ModelSubject, code: str, part: Literal["axes", "toke
         if evidence is None:
             continue
         modality = tracer.preprocess.modality
-        for wrong in contradictions(layer, evidence, modality, has_own_shape=layer not in elsewhere):
-            if wrong.part == part:
-                yield finding(subject, code, f"layer {layer.name}: {wrong.text}")
+        for contradiction in contradictions(layer, evidence, modality, has_own_shape=layer not in elsewhere):
+            if contradiction.part == part:
+                yield finding(subject, code, f"layer {layer.name}: {contradiction.text}")
 
 
 def _runnable(subject: ModelSubject) -> list[Layer]:
@@ -112,8 +112,8 @@ def axes(subject: ModelSubject) -> Iterator[Finding]:
     for layer in _runnable(subject):
         shape = shape_of(subject.tracer.trace, layer, model=subject.spec.id)
         if layer.axes is not None and len(layer.axes) != len(shape):
-            shown = ", ".join(map(str, shape))
-            cause = f"layer {layer.name}: declared are the axes '{' '.join(layer.axes)}', and it gives ({shown})"
+            sizes = ", ".join(map(str, shape))
+            cause = f"layer {layer.name}: declared are the axes '{' '.join(layer.axes)}', and it gives ({sizes})"
             yield finding(subject, "shape-axes", cause)
     yield from _contradicting(subject, "shape-axes", "axes")
 
@@ -147,12 +147,12 @@ def costs(subject: ModelSubject) -> Iterator[Finding]:
     bare = tuple(replace(layer, depth=None, params=None, flops=None) for layer in subject.tracer.spec.layers)
     traced = {layer.name: layer for layer in subject.with_layers(bare)}
     for layer in declared:
-        found = traced[layer.name]
+        traced_layer = traced[layer.name]
         for cost in _COSTS:
-            stated, shown = getattr(layer, cost), getattr(found, cost)
-            if stated is not None and shown is not None and abs(stated - shown) > 1e-3 * max(abs(shown), 1e-9):
+            stated, measured = getattr(layer, cost), getattr(traced_layer, cost)
+            if stated is not None and measured is not None and abs(stated - measured) > 1e-3 * max(abs(measured), 1e-9):
                 yield finding(
-                    subject, "shape-costs", f"layer {layer.name}: declared is {cost} {stated}, and it is {shown}"
+                    subject, "shape-costs", f"layer {layer.name}: declared is {cost} {stated}, and it is {measured}"
                 )
 
 
@@ -166,30 +166,34 @@ def default(subject: ModelSubject) -> Iterator[Finding]:
 
 def stale(subject: ModelSubject) -> Iterator[Finding]:
     """Find layers that were stored by an earlier trace, or in a catalogue, and differ from those of the network."""
-    now = {layer.name: layer for layer in subject.resolved.spec.layers}
+    current = {layer.name: layer for layer in subject.resolved.spec.layers}
     stored = traced_layers(subject.spec)
     if stored is None and not subject.spec.traced_with:
         raise Skip("it was not traced before")
-    wrong = _differences(stored or subject.spec.layers, now)
+    stale_layers = _differences(stored or subject.spec.layers, current)
     if subject.spec.traced_with:
         bare = subject.with_layers(())
-        wrong += _differences(subject.spec.layers, {layer.name: layer for layer in bare})
-    for text in dict.fromkeys(wrong):
+        stale_layers += _differences(subject.spec.layers, {layer.name: layer for layer in bare})
+    for text in dict.fromkeys(stale_layers):
         yield finding(subject, "shape-stale", text)
 
 
-def _differences(stored: tuple[Layer, ...], now: dict[str, Layer]) -> list[str]:
-    wrong = []
+def _differences(stored: tuple[Layer, ...], current: dict[str, Layer]) -> list[str]:
+    texts = []
     for layer in stored:
-        found = now.get(layer.name)
-        if found is None:
-            wrong.append(f"layer {layer.name} was stored by an earlier trace, and the network has it no longer")
+        current_layer = current.get(layer.name)
+        if current_layer is None:
+            texts.append(f"layer {layer.name} was stored by an earlier trace, and the network has it no longer")
             continue
-        other = [each.name for each in fields(Layer) if getattr(layer, each.name) != getattr(found, each.name)]
-        if other := [name for name in other if name in ("module", "axes", "shape", "prefix_tokens")]:
-            listed = ", ".join(f"{name} {getattr(layer, name)} (now {getattr(found, name)})" for name in other)
-            wrong.append(f"layer {layer.name}: an earlier trace stored {listed}")
-    return wrong
+        changed_fields = [
+            field.name for field in fields(Layer) if getattr(layer, field.name) != getattr(current_layer, field.name)
+        ]
+        if changed_fields := [name for name in changed_fields if name in ("module", "axes", "shape", "prefix_tokens")]:
+            listed = ", ".join(
+                f"{name} {getattr(layer, name)} (now {getattr(current_layer, name)})" for name in changed_fields
+            )
+            texts.append(f"layer {layer.name}: an earlier trace stored {listed}")
+    return texts
 
 
 MODEL_CHECKS = {

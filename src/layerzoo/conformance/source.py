@@ -48,11 +48,11 @@ def hook_functions(tree: ast.Module) -> Iterator[HookFunction]:
         marks = [mark for mark in node.decorator_list if _is_hookimpl(mark)]
         if marks or node.name.startswith("layerzoo_"):
             positional = (*node.args.posonlyargs, *node.args.args)
-            needed = positional[: len(positional) - len(node.args.defaults)]
+            required = positional[: len(positional) - len(node.args.defaults)]
             keywords = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-            needed += tuple(each for each, default in keywords if default is None)
+            required += tuple(argument for argument, default in keywords if default is None)
             name = next(filter(None, map(_specname, marks)), node.name)
-            yield HookFunction(name, node.lineno, tuple(each.arg for each in needed), bool(marks))
+            yield HookFunction(name, node.lineno, tuple(argument.arg for argument in required), bool(marks))
 
 
 def imported_names(tree: ast.Module) -> set[str]:
@@ -103,8 +103,8 @@ def _is_hookimpl(mark: ast.expr) -> bool:
 
 
 def _specname(mark: ast.expr) -> str | None:
-    given = mark.keywords if isinstance(mark, ast.Call) else []
-    values = [word.value for word in given if word.arg == "specname"]
+    keywords = mark.keywords if isinstance(mark, ast.Call) else []
+    values = [word.value for word in keywords if word.arg == "specname"]
     return str(values[0].value) if values and isinstance(values[0], ast.Constant) else None
 
 

@@ -69,13 +69,15 @@ def _of_code(plugin: PluginSubject, code: str) -> Iterator[Finding]:
 
 def _problems(plugin: PluginSubject) -> list[Diagnostic]:
     folder = plugin.folder
-    return [] if folder is None else [each for each in plugin.zoo.problems() if Path(each.path).parent == folder]
+    return (
+        [] if folder is None else [problem for problem in plugin.zoo.problems() if Path(problem.path).parent == folder]
+    )
 
 
 def builder(plugin: PluginSubject) -> Iterator[Finding]:
     """Find builders that no plugin offers, and builders of this plugin without a hook."""
-    first = {spec.builder: spec for spec in reversed(plugin.specs)}
-    for name, spec in first.items():
+    specs = {spec.builder: spec for spec in reversed(plugin.specs)}
+    for name, spec in specs.items():
         try:
             plugin.zoo.builder_plugin(name)
         except LayerzooError as error:
@@ -86,7 +88,7 @@ def builder(plugin: PluginSubject) -> Iterator[Finding]:
     if not plugin.manifest.builders or plugin.is_core or (module := _module(plugin)) is None:
         return
     path, tree = module
-    has_hook = any(each.name == "layerzoo_build" for each in hook_functions(tree))
+    has_hook = any(function.name == "layerzoo_build" for function in hook_functions(tree))
     if not has_hook and "layerzoo_build" not in imported_names(tree) and not _misspelt(plugin, "layerzoo_build"):
         names = ", ".join(plugin.manifest.builders)
         cause = f"registry.yaml offers the builder {names}, and the module has no hook layerzoo_build"
@@ -96,32 +98,33 @@ def builder(plugin: PluginSubject) -> Iterator[Finding]:
 def _misspelt(plugin: PluginSubject, hook: str) -> bool:
     """Return whether another function is probably meant to be a hook: static-hook reports it."""
     module = _module(plugin)
-    names = [each.name for each in hook_functions(module[1])] if module else []
+    names = [function.name for function in hook_functions(module[1])] if module else []
     return bool(nearest(hook, [name for name in names if name not in known_hooks()]))
 
 
 def hook(plugin: PluginSubject) -> Iterator[Finding]:
     """Find hooks with an unknown name or unknown arguments."""
     path, tree = _module_or_skip(plugin)
-    known = known_hooks()
-    for each in hook_functions(tree):
-        place = plugin.place(path, each.line)
-        if each.name not in known:
-            cause = f"there is no hook {each.name}. {nearest_hint(nearest(each.name, list(known)))}".rstrip()
+    hook_arguments = known_hooks()
+    for function in hook_functions(tree):
+        place = plugin.place(path, function.line)
+        if function.name not in hook_arguments:
+            hint = nearest_hint(nearest(function.name, list(hook_arguments)))
+            cause = f"there is no hook {function.name}. {hint}".rstrip()
             yield finding(plugin, "static-hook", cause, place=place)
-        elif wrong := [name for name in each.arguments if name not in known[each.name]]:
-            possible = ", ".join(known[each.name])
-            cause = f"{each.name} asks for {', '.join(wrong)}, which is not given. Possible: {possible}"
+        elif unknown := [name for name in function.arguments if name not in hook_arguments[function.name]]:
+            possible = ", ".join(hook_arguments[function.name])
+            cause = f"{function.name} asks for {', '.join(unknown)}, which is not given. Possible: {possible}"
             yield finding(plugin, "static-hook", cause, place=place)
 
 
 def hookimpl(plugin: PluginSubject) -> Iterator[Finding]:
     """Find hooks without the mark ``@hookimpl``."""
     path, tree = _module_or_skip(plugin)
-    for each in hook_functions(tree):
-        if each.name in known_hooks() and not each.is_marked:
-            cause = f"{each.name} is not marked with @hookimpl, so that it is never called"
-            yield finding(plugin, "static-hookimpl", cause, place=plugin.place(path, each.line))
+    for function in hook_functions(tree):
+        if function.name in known_hooks() and not function.is_marked:
+            cause = f"{function.name} is not marked with @hookimpl, so that it is never called"
+            yield finding(plugin, "static-hookimpl", cause, place=plugin.place(path, function.line))
 
 
 def import_(plugin: PluginSubject) -> Iterator[Finding]:
@@ -135,7 +138,7 @@ def import_(plugin: PluginSubject) -> Iterator[Finding]:
     if outcome.state != "ok":
         yield finding(plugin, "static-import", str(outcome.cause), place=_module_place(plugin), fix=outcome.fix)
     elif unmet:
-        step = advice.install(*(each.requirement for each in unmet))
+        step = advice.install(*(dependency.requirement for dependency in unmet))
         yield finding(plugin, "static-import", "; ".join(map(str, unmet)), fix=step)
 
 
@@ -225,8 +228,8 @@ def _module(plugin: PluginSubject) -> tuple[Path, ast.Module] | None:
 
 def _module_place(plugin: PluginSubject) -> str | None:
     """Return the file of the module with the hooks, for a message; None if there is none to read."""
-    found = _module(plugin)
-    return None if found is None else plugin.place(found[0])
+    module = _module(plugin)
+    return None if module is None else plugin.place(module[0])
 
 
 def finding(

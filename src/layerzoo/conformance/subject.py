@@ -1,4 +1,5 @@
-"""What is checked: a plugin, or a model with a network of random weights. Each part is made when it is first needed."""
+"""The subjects of checks: a plugin, or a model with a network of random weights. Each part is made when it is first
+needed."""
 
 from __future__ import annotations
 
@@ -90,14 +91,14 @@ class PluginSubject:
 
     def place(self, path: str | os.PathLike[str], line: int | None = None) -> str:
         """Return FILE:LINE, as the user calls the file."""
-        shown = self.shown(os.path.realpath(path))
+        displayed = self.shown(os.path.realpath(path))
         with contextlib.suppress(ValueError):
-            relative = os.path.relpath(shown)
-            shown = shown if relative.startswith("..") else relative
-        return shown if line is None else f"{shown}:{line}"
+            relative = os.path.relpath(displayed)
+            displayed = displayed if relative.startswith("..") else relative
+        return displayed if line is None else f"{displayed}:{line}"
 
     def place_of(self, error: Exception) -> str | None:
-        """Return FILE:LINE of the last line of its package that an error came through; None if there is none."""
+        """Return FILE:LINE of the last line of its package in the traceback of an error; None if there is none."""
         from layerzoo.plugins.source_line import line_in
 
         line = line_in(error, [str(self.folder)]) if self.folder is not None else None
@@ -105,8 +106,8 @@ class PluginSubject:
 
     def shown(self, text: str) -> str:
         """Return a text with the paths that the user knows."""
-        for temporary, named in self.aliases.items():
-            text = text.replace(temporary, named)
+        for temporary, original in self.aliases.items():
+            text = text.replace(temporary, original)
         return text
 
 
@@ -128,8 +129,8 @@ class ModelSubject:
         self.downloads = downloads
         self.inputs = inputs
         """The samples of the caller; None for those that are made here."""
-        self.kept: dict[str, Any] = {}
-        """What checks of one tier share."""
+        self.cached: dict[str, Any] = {}
+        """Values that the checks of one tier share."""
         self.results: dict[tuple[str, str | None], Result] = {}
         """The results of checks that ran already, by code and the reason for which a failure is expected."""
         self.shared: dict[str, Result] = {}
@@ -137,7 +138,7 @@ class ModelSubject:
 
     def release(self) -> None:
         """Free its networks and activations. They are made again when needed."""
-        self.kept.clear()
+        self.cached.clear()
         for name, member in vars(type(self)).items():
             if isinstance(member, cached_property):
                 vars(self).pop(name, None)
@@ -210,9 +211,16 @@ class ModelSubject:
         from layerzoo.runtime.resolved import complete_from
         from layerzoo.runtime.tracer import Tracer
 
-        known = self.tracer
-        spec = replace(known.spec, layers=layers, traced_with=FrozenMap())
-        tracer = Tracer(spec, known.files, known.hooks, known.preprocess, latest=known.latest, layouts=known.layouts)
+        base_tracer = self.tracer
+        spec = replace(base_tracer.spec, layers=layers, traced_with=FrozenMap())
+        tracer = Tracer(
+            spec,
+            base_tracer.files,
+            base_tracer.hooks,
+            base_tracer.preprocess,
+            latest=base_tracer.latest,
+            layouts=base_tracer.layouts,
+        )
         return complete_from(tracer, trust_declaration=False).spec.layers
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Find what `zoo plugin check` is asked to check: an installed plugin, one in a folder or a wheel, or a model."""
+"""Resolve the target of `zoo plugin check`: an installed plugin, one in a folder or a wheel, or a model."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _FILES = (".whl", ".yaml", ".toml")
 _NEXT = "zoo plugin new, or the name of an installed plugin"
 _MAX_BYTES = 1_000_000
 _CATALOGUED = 3
-"""Of a generated catalogue, how many models are checked: those with the fewest parameters."""
+"""The number of models of a generated catalogue that are checked: those with the fewest parameters."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is checked.
+    """The plugins and models to check.
 
     plugins: checked as a whole. models: checked one by one. collected: the number of models of the plugins.
     """
@@ -59,19 +59,19 @@ def expected_of(declared: Mapping[str, str], model: str | None) -> dict[str, str
         model: the id; None for the plugin.
     Raises: UsageError for a code that does not exist.
     """
-    found = {}
+    expected = {}
     for key, reason in declared.items():
         code, _, of = key.partition(":")
         if code not in CHECKS:
             raise UsageError(f"expected failures: there is no check '{code}'. All of them: zoo explain")
         if not of or of == model:
-            found[code] = reason
-    return found
+            expected[code] = reason
+    return expected
 
 
 @contextlib.contextmanager
 def opened(
-    asked: str | None,
+    name: str | None,
     *,
     all_models: bool = False,
     downloads: bool = False,
@@ -81,7 +81,7 @@ def opened(
     """Find a target, and make it importable inside the ``with`` block.
 
     Args:
-        asked: the namespace or distribution of a plugin, the path of its folder, registry.yaml or wheel, or the id of
+        name: the namespace or distribution of a plugin, the path of its folder, registry.yaml or wheel, or the id of
             a model. None: all installed plugins that are not disabled.
         all_models: check every model of a generated catalogue, instead of the few smallest.
         downloads: whether weights and configurations may be downloaded.
@@ -91,47 +91,47 @@ def opened(
     """
     options = {"downloads": downloads, "inputs": inputs or {}}
     with contextlib.ExitStack() as stack:
-        if asked is None:
+        if name is None:
             zoo = registry()
             enabled = [plugin for plugin in zoo.plugins() if plugin.state != "disabled"]
             yield _target(enabled, None, zoo, time_limit_s, all_models, {}, options)
             return
-        manifests = _installed(asked)
-        if manifests is None and (path := Path(asked).expanduser()).exists():
+        manifests = _installed(name)
+        if manifests is None and (path := Path(name).expanduser()).exists():
             names, aliases = stack.enter_context(_on_path(path))
             zoo = registry()
             manifests = [plugin for plugin in zoo.plugins() if plugin.namespace in names]
             yield _target(manifests, None, zoo, time_limit_s, all_models, aliases, options)
             return
-        if manifests is None and _is_path(asked):
-            what = "file" if asked.endswith(_FILES) else "folder"
-            raise NotFoundError(f"there is no {what} {asked}. Next: {_NEXT}", asked=asked)
+        if manifests is None and _is_path(name):
+            noun = "file" if name.endswith(_FILES) else "folder"
+            raise NotFoundError(f"there is no {noun} {name}. Next: {_NEXT}", asked=name)
         zoo = registry()
         spec = None
         if manifests is None:
-            spec = zoo.model(asked)
+            spec = zoo.model(name)
             manifests = [zoo.plugin(spec.namespace)] if spec.plugin or spec.namespace == CORE_NAMESPACE else []
             if not manifests:
                 raise UsageError(f"{spec.id} belongs to no plugin: `zoo registry check` checks the files of users")
         yield _target(manifests, spec, zoo, time_limit_s, all_models, {}, options)
 
 
-def _installed(asked: str) -> list[PluginManifest] | None:
+def _installed(name: str) -> list[PluginManifest] | None:
     """Return the installed plugins of a name; None for a path and for the id of a model."""
-    if os.sep in asked or _is_path(asked):
+    if os.sep in name or _is_path(name):
         return None
-    found = [plugin for plugin in registry().plugins() if plugin.is_called(asked)]
-    if not found and not Path(asked).exists():
+    plugins = [plugin for plugin in registry().plugins() if plugin.is_called(name)]
+    if not plugins and not Path(name).exists():
         try:
-            registry().model(asked)
+            registry().model(name)
         except NotFoundError:
-            registry().plugin(asked)  # raises the error that names the nearest plugins
-    return found or None
+            registry().plugin(name)  # raises the error that names the nearest plugins
+    return plugins or None
 
 
-def _is_path(asked: str) -> bool:
+def _is_path(name: str) -> bool:
     """Return whether a name is the path of a file or folder, and not the id of a model, which may contain a slash."""
-    return asked.startswith((".", "~", os.sep)) or asked.endswith((*_FILES, os.sep))
+    return name.startswith((".", "~", os.sep)) or name.endswith((*_FILES, os.sep))
 
 
 def _target(
@@ -148,8 +148,10 @@ def _target(
     for plugin in plugins:
         chosen = [spec] if spec else choose_models(plugin, all_models=all_models)
         models += [
-            ModelSubject(each, plugin, inputs=options["inputs"].get(each.id), downloads=options["downloads"])
-            for each in chosen
+            ModelSubject(
+                model_spec, plugin, inputs=options["inputs"].get(model_spec.id), downloads=options["downloads"]
+            )
+            for model_spec in chosen
         ]
     expected = {plugin.plugin: expected_failures(plugin.folder) for plugin in plugins}
     return Target(plugins, models, sum(len(plugin.specs) for plugin in plugins), expected)
@@ -166,7 +168,7 @@ def choose_models(plugin: PluginSubject, *, all_models: bool = False) -> list[Mo
         return list(plugin.specs)
     catalogued = {spec.id for spec in plugin.specs if plugin.is_catalogued(spec.id)}
     by_hand = [spec for spec in plugin.specs if spec.id not in catalogued]
-    few = sorted(
+    by_size = sorted(
         (
             spec
             for spec in plugin.specs
@@ -174,8 +176,8 @@ def choose_models(plugin: PluginSubject, *, all_models: bool = False) -> list[Mo
         ),
         key=lambda spec: (spec.params, spec.id),
     )
-    networks = {(spec.params, spec.modality): spec for spec in reversed(few)}  # weights of one network occur once
-    return [*by_hand, *sorted(networks.values(), key=few.index)[:_CATALOGUED]]
+    networks = {(spec.params, spec.modality): spec for spec in reversed(by_size)}  # weights of one network occur once
+    return [*by_hand, *sorted(networks.values(), key=by_size.index)[:_CATALOGUED]]
 
 
 def expected_failures(folder: Path | None) -> dict[str, str]:
@@ -209,8 +211,8 @@ def _on_path(path: Path) -> Iterator[tuple[set[str], dict[str, str]]]:
         added, aliases = [str(folder)], {}
         if path.suffix == ".whl":
             names, aliases = _unpacked(path, folder), {f"{folder}{os.sep}": f"{path}/"}
-        elif found := list(_dist_infos(path)):
-            added, names = [str(path.resolve())], {name for each in found for name in each}
+        elif infos := list(_dist_infos(path)):
+            added, names = [str(path.resolve())], {name for info in infos for name in info}
         else:
             names, packages = _described(path, folder)
             added += [str(package.parent) for package in packages]
@@ -220,10 +222,10 @@ def _on_path(path: Path) -> Iterator[tuple[set[str], dict[str, str]]]:
         try:
             yield names, aliases
         finally:
-            for each in added:
-                sys.path.remove(each)
+            for added_path in added:
+                sys.path.remove(added_path)
             importlib.invalidate_caches()
-            tops = {entry.name.removesuffix(".py") for each in added for entry in Path(each).iterdir()}
+            tops = {entry.name.removesuffix(".py") for added_path in added for entry in Path(added_path).iterdir()}
             for name in set(sys.modules) - modules:
                 if name.partition(".")[0] in tops:
                     del sys.modules[name]
@@ -248,7 +250,7 @@ def _unpacked(wheel: Path, folder: Path) -> set[str]:
             archive.extractall(folder)
     except (OSError, zipfile.BadZipFile) as error:
         raise UsageError(f"{wheel} is not a wheel: {error}") from error
-    names = {name for each in _dist_infos(folder) for name in each}
+    names = {name for info in _dist_infos(folder) for name in info}
     if not names:
         raise UsageError(f"{wheel} has no entry point of the group `{GROUP}`: it is not a plugin")
     return names
@@ -267,7 +269,7 @@ def _described(path: Path, folder: Path) -> tuple[set[str], list[Path]]:
     entries: dict[str, str] = project["entry-points"][GROUP]
     info = folder / f"{re.sub(r'[-_.]+', '_', name)}-{version}.dist-info"
     info.mkdir()
-    requires = "".join(f"Requires-Dist: {each}\n" for each in project.get("dependencies", ()))
+    requires = "".join(f"Requires-Dist: {requirement}\n" for requirement in project.get("dependencies", ()))
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}"
     (info / "METADATA").write_text(metadata, encoding="utf-8")
     lines = "".join(f"{namespace} = {module}\n" for namespace, module in entries.items())

@@ -26,12 +26,12 @@ def tokens_elsewhere(subject: ModelSubject, texts: Sequence[str]) -> list[list[i
         texts: texts that the tokenizer accepts.
     Raises: Skip where the process fails.
     """
-    asked = {"model": subject.spec.id, "texts": list(texts)}
+    request = {"model": subject.spec.id, "texts": list(texts)}
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "271828"}
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-P", "-c", _PROGRAM],
-            input=json.dumps(asked),
+            input=json.dumps(request),
             env=environment,
             capture_output=True,
             text=True,
@@ -40,11 +40,11 @@ def tokens_elsewhere(subject: ModelSubject, texts: Sequence[str]) -> list[list[i
         )
     except subprocess.TimeoutExpired as error:
         raise Skip("its tokenizer took too long in another process") from error
-    lines = done.stdout.splitlines()
-    if done.returncode or not lines:
-        raise Skip(f"its tokenizer failed in another process: {(done.stderr.splitlines() or ['no output'])[-1]}")
-    found: list[list[int]] = json.loads(lines[-1])
-    return found
+    lines = process.stdout.splitlines()
+    if process.returncode or not lines:
+        raise Skip(f"its tokenizer failed in another process: {(process.stderr.splitlines() or ['no output'])[-1]}")
+    token_ids: list[list[int]] = json.loads(lines[-1])
+    return token_ids
 
 
 def report() -> None:
@@ -53,16 +53,16 @@ def report() -> None:
     from layerzoo.registry import registry
     from layerzoo.weights import Files
 
-    asked: dict[str, Any] = json.load(sys.stdin)
+    request: dict[str, Any] = json.load(sys.stdin)
     zoo = registry()
-    spec = zoo.model(asked["model"])
+    spec = zoo.model(request["model"])
     plugins = [zoo.plugin(spec.namespace), zoo.builder_plugin(spec.builder)]
     answers = (hooks(plugin).preprocess(spec, Files()) for plugin in plugins)
     tokenizer: Any = next(answer for answer in answers if answer is not None)
-    found = []
-    for text in asked["texts"]:
+    token_ids = []
+    for text in request["texts"]:
         try:
-            found.append(list(tokenizer.encode(text)))
+            token_ids.append(list(tokenizer.encode(text)))
         except SampleError:
-            found.append([])
-    sys.stdout.write(f"\n{json.dumps(found)}\n")
+            token_ids.append([])
+    sys.stdout.write(f"\n{json.dumps(token_ids)}\n")

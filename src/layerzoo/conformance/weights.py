@@ -74,16 +74,16 @@ def keys(subject: ModelSubject) -> Iterator[Finding]:
     """Compare the keys and shapes of the checkpoint with the tensors of the network."""
     checkpoint, network = _checkpoint(subject)
     own = saved_tensors(network)
-    read = subject.tracer.trace.reads
+    reads = subject.tracer.trace.reads
     if not has_loading_logic(network):
         groups: dict[int, list[str]] = {}
         for name, tensor in checkpointed_tensors(network).items():
             groups.setdefault(id(tensor), []).append(name)
-        needed = [group for group in groups.values() if any(name in read for name in group)]
-        missing = [group[0] for group in needed if not any(name in checkpoint.shapes for name in group)]
+        required = [group for group in groups.values() if any(name in reads for name in group)]
+        missing = [group[0] for group in required if not any(name in checkpoint.shapes for name in group)]
         if missing:
             yield finding(subject, "weights-keys", f"the checkpoint has no {_some(missing)}")
-        for name in (name for group in needed for name in group if name in checkpoint.shapes):
+        for name in (name for group in required for name in group if name in checkpoint.shapes):
             if checkpoint.shapes[name] != (expected := tuple(own[name].shape)):
                 cause = f"{name} is {checkpoint.shapes[name]} in the checkpoint and {expected} in the network"
                 yield finding(subject, "weights-keys", cause)
@@ -97,16 +97,18 @@ def _unexpected(subject: ModelSubject, checkpoint: Checkpoint, network: nn.Modul
     Published checkpoints of a library have heads that a backbone is built without. Of a network that another plugin
     builds, only keys within its modules count, such as those of a further block.
     """
-    known = {*saved_tensors(network), *dict(network.named_buffers()), *checkpoint.objects}
-    left = [name for name in checkpoint.shapes if name not in known and not name.endswith("num_batches_tracked")]
+    expected = {*saved_tensors(network), *dict(network.named_buffers()), *checkpoint.objects}
+    unexpected = [
+        name for name in checkpoint.shapes if name not in expected and not name.endswith("num_batches_tracked")
+    ]
     builder = subject.owner.zoo.builder_plugin(subject.spec.builder)
     if builder.namespace == subject.plugin and not has_loading_logic(network):
-        return left
+        return unexpected
     children = {path for path, module in network.named_children() if any(True for _ in module.children())}
     parents = {path for path, module in network.named_modules() if path}
     return [
         name
-        for name in left
+        for name in unexpected
         if name.partition(".")[0] in children and name.rpartition(".")[0] not in parents and ".position_ids" not in name
     ]
 
@@ -148,7 +150,7 @@ def _invented(subject: ModelSubject, checkpoint: Checkpoint, parameters: list[st
     """
     meta = checkpoint.stored.meta()
     zeros = {name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in meta.items()}
-    found: set[str] = set()
+    invented: set[str] = set()
     mapped: list[Mapping[str, Tensor]] = []
     for seed in (0, 1):
         with seeded(seed):
@@ -157,12 +159,12 @@ def _invented(subject: ModelSubject, checkpoint: Checkpoint, parameters: list[st
             except Exception:  # noqa: BLE001 - code that is not ours, on values that are not the real ones
                 return []
     for name in parameters:
-        one, other = (each.get(name) for each in mapped)
-        if one is None or other is None or not one.is_floating_point():
+        first, second = (tensors.get(name) for tensors in mapped)
+        if first is None or second is None or not first.is_floating_point():
             continue
-        has_values = one.numel() > 1 and float(one.max()) != float(one.min())
-        if has_values or not torch.equal(one, other):
-            found.add(name)
+        has_values = first.numel() > 1 and float(first.max()) != float(first.min())
+        if has_values or not torch.equal(first, second):
+            invented.add(name)
     files = _files(subject)
     spec, hooks = subject.tracer.spec, subject.located.hooks
     reads = []
@@ -170,20 +172,26 @@ def _invented(subject: ModelSubject, checkpoint: Checkpoint, parameters: list[st
         with seeded(seed):
             reads.append(hooks.read_weights(spec, files))
     if reads[0] is not None and reads[1] is not None:
-        found |= {name for name, tensor in reads[0].items() if not torch.equal(tensor, reads[1][name])}
-    return sorted(found)
+        invented |= {name for name, tensor in reads[0].items() if not torch.equal(tensor, reads[1][name])}
+    return sorted(invented)
 
 
 def _is_initial(stored: Tensor, fresh: Tensor) -> bool:
     """Return whether two tensors may come from one distribution, by the Kolmogorov-Smirnov test."""
-    one, other = (np.sort(tensor.detach().float().flatten().numpy()[:100_000]) for tensor in (stored, fresh))
-    if one[0] == one[-1] or other[0] == other[-1]:
-        return bool(one[0] == one[-1] and other[0] == other[-1] and one[0] == other[0])
-    every = np.concatenate([one, other])
-    gaps = np.searchsorted(one, every, side="right") / len(one) - np.searchsorted(other, every, side="right") / len(
-        other
+    stored_values, fresh_values = (
+        np.sort(tensor.detach().float().flatten().numpy()[:100_000]) for tensor in (stored, fresh)
     )
-    return bool(np.abs(gaps).max() <= _ALIKE * np.sqrt(1 / len(one) + 1 / len(other)))
+    if stored_values[0] == stored_values[-1] or fresh_values[0] == fresh_values[-1]:
+        return bool(
+            stored_values[0] == stored_values[-1]
+            and fresh_values[0] == fresh_values[-1]
+            and stored_values[0] == fresh_values[0]
+        )
+    all_values = np.concatenate([stored_values, fresh_values])
+    gaps = np.searchsorted(stored_values, all_values, side="right") / len(stored_values) - np.searchsorted(
+        fresh_values, all_values, side="right"
+    ) / len(fresh_values)
+    return bool(np.abs(gaps).max() <= _ALIKE * np.sqrt(1 / len(stored_values) + 1 / len(fresh_values)))
 
 
 def _is_noise(tensor: Tensor) -> bool:
@@ -217,23 +225,23 @@ def _files(subject: ModelSubject) -> Files:
     weights = subject.spec.weights
     if weights is None:
         raise Skip("it declares no weights")
-    if "weights" not in subject.kept:
+    if "weights" not in subject.cached:
         try:
-            subject.kept["weights"] = resolve(weights, model=subject.spec.id)
+            subject.cached["weights"] = resolve(weights, model=subject.spec.id)
         except LayerzooError as error:
-            subject.kept["weights"] = error
-    found = subject.kept["weights"]
-    if isinstance(found, Files):
-        return found
+            subject.cached["weights"] = error
+    files = subject.cached["weights"]
+    if isinstance(files, Files):
+        return files
     is_local = weights.source.startswith(_LOCAL)
-    if not (is_local or subject.downloads or isinstance(found, DigestError)):
+    if not (is_local or subject.downloads or isinstance(files, DigestError)):
         raise Skip("its checkpoint is not on this machine. To check it: --download, or first zoo pull")
-    raise found
+    raise files
 
 
 def _checkpoint(subject: ModelSubject) -> tuple[Checkpoint, nn.Module]:
     """Return the checkpoint by the names of the network, and the network. Raises: Skip where it is not available."""
-    if "checkpoint" not in subject.kept:
+    if "checkpoint" not in subject.cached:
         try:
             files = _files(subject)
         except LayerzooError as error:
@@ -245,9 +253,9 @@ def _checkpoint(subject: ModelSubject) -> tuple[Checkpoint, nn.Module]:
             spec, files, hooks, content, own=saved_tensors(network), renames=has_loading_logic(network),
             needed=[[name] for name in checkpointed_tensors(network)],
         )  # fmt: skip
-        subject.kept["checkpoint"] = (checkpoint, network)
-    found: tuple[Checkpoint, nn.Module] = subject.kept["checkpoint"]
-    return found
+        subject.cached["checkpoint"] = (checkpoint, network)
+    cached: tuple[Checkpoint, nn.Module] = subject.cached["checkpoint"]
+    return cached
 
 
 def _some(names: list[str]) -> str:

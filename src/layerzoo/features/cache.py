@@ -1,4 +1,4 @@
-"""Keep features of samples, and what a sweep measured with them, between runs, in one SQLite database.
+"""Store features of samples, and the measurements of sweeps, between runs, in one SQLite database.
 
 Several processes may use it at once. A damaged entry counts as missing, and a damaged database is replaced by an empty
 one. When the database exceeds its limit, the entries that were not used for the longest time are removed.
@@ -97,11 +97,11 @@ class FeatureCache:
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, CachedVector]:
         """Return the features of some keys. Damaged ones count as missing."""
-        found = {key: _vector(entry) for key, entry in self.entries(keys).items()}
+        vectors = {key: _vector(entry) for key, entry in self.entries(keys).items()}
         with self._lock:
-            self.hits += len(found)
-            self.misses += len(keys) - len(found)
-        return found
+            self.hits += len(vectors)
+            self.misses += len(keys) - len(vectors)
+        return vectors
 
     def put(self, key: bytes, vector: CachedVector, *, model: str, layer: str) -> None:
         """Keep the features of a sample: see :meth:`put_entry`."""
@@ -111,17 +111,17 @@ class FeatureCache:
 
     def entries(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the entries of some keys. Damaged ones count as missing."""
-        found: dict[bytes, bytes] = {}
+        entries: dict[bytes, bytes] = {}
         with self._lock, self._guarded() as connection:
             for start in range(0, len(keys), _AT_ONCE):
                 part = list(keys[start : start + _AT_ONCE])
                 marks = ",".join("?" * len(part))
                 for key, value in connection.execute(f"SELECT key, value FROM features WHERE key IN ({marks})", part):
                     if (entry := _without_checksum(value)) is not None:
-                        found[key] = entry
+                        entries[key] = entry
         with self._lock:
-            self._used.update(found)
-        return found
+            self._used.update(entries)
+        return entries
 
     def put_entry(self, key: bytes, entry: bytes, *, model: str, layer: str) -> None:
         """Keep an entry. It is written with others, at the latest by :meth:`close`.
@@ -210,12 +210,12 @@ def _used_bytes(connection: sqlite3.Connection) -> int:
 
 def _limit_from_environment() -> int:
     """Raises: UsageError for a value that is no number of bytes."""
-    written = os.environ.get(LIMIT_VARIABLE)
-    if not written:
+    text = os.environ.get(LIMIT_VARIABLE)
+    if not text:
         return _LIMIT_BYTES
-    if not written.isdecimal():
-        raise UsageError(f"{LIMIT_VARIABLE}={written} is not a number of bytes")
-    return int(written)
+    if not text.isdecimal():
+        raise UsageError(f"{LIMIT_VARIABLE}={text} is not a number of bytes")
+    return int(text)
 
 
 def _without_checksum(value: bytes) -> bytes | None:

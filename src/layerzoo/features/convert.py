@@ -1,4 +1,4 @@
-"""Features as the tables and tensors of other libraries. Each is imported when it is asked for."""
+"""Features as the tables and tensors of other libraries. Each is imported when it is used."""
 
 from __future__ import annotations
 

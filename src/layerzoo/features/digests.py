@@ -38,21 +38,21 @@ class Digests:
 
 
 class IdsDigest:
-    """The digest of ids that come in parts."""
+    """The digest of ids that are added in parts."""
 
     def __init__(self) -> None:
-        self._found = hashlib.sha256()
+        self._digest = hashlib.sha256()
 
     def update(self, ids: Iterable[str]) -> None:
         """Add some ids."""
-        self._found.update("".join(f"{name}\0" for name in ids).encode())
+        self._digest.update("".join(f"{name}\0" for name in ids).encode())
 
     def hexdigest(self) -> str:
-        return self._found.hexdigest()
+        return self._digest.hexdigest()
 
 
 class LayerDigest:
-    """The digest of the samples of a layer that come in parts."""
+    """The digest of the samples of a layer, which are added in parts."""
 
     def __init__(self) -> None:
         self._blocks = hashlib.sha256()
@@ -118,14 +118,14 @@ class ArrayDigest:
 
     def hexdigest(self) -> str:
         """Return the digest of the whole array. All of it must have been read."""
-        found = hashlib.sha256(b"".join(block.result() for block in self._blocks))
-        found.update(hashlib.sha256(self._shapes).digest())
-        return found.hexdigest()
+        digest = hashlib.sha256(b"".join(block.result() for block in self._blocks))
+        digest.update(hashlib.sha256(self._shapes).digest())
+        return digest.hexdigest()
 
 
 @dataclass(slots=True)
 class RunningDigests:
-    """The digests of features that come in batches."""
+    """The digests of features that are added in batches."""
 
     ids: IdsDigest = field(default_factory=IdsDigest)
     layers: dict[str, LayerDigest] = field(default_factory=dict)
@@ -138,8 +138,8 @@ class RunningDigests:
 
     def result(self, layers: Iterable[str]) -> Digests:
         """Return the digests of everything. layers: all of them, those without a sample included."""
-        found = {name: self.layers.get(name, LayerDigest()).hexdigest() for name in layers}
-        return Digests(self.ids.hexdigest(), found)
+        layer_digests = {name: self.layers.get(name, LayerDigest()).hexdigest() for name in layers}
+        return Digests(self.ids.hexdigest(), layer_digests)
 
 
 def digest_of(array: LayerArray) -> str:

@@ -42,7 +42,7 @@ INTERVAL = ("start_s", "end_s")
 _SMALLEST_NORM = 1e-12
 """The smallest divisor of a vector, so that zeros stay zeros, as in torch.nn.functional.normalize."""
 _RESERVED_NAMES = frozenset({"id", "row", "error", *INTERVAL, "layerzoo.json", "__metadata__"})
-"""What the files on disk call their own parts, so that no layer can be called so."""
+"""Names of the parts of files on disk, which no layer may have."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -136,7 +136,8 @@ class Features:
         for name in ("start_s", "end_s"):
             object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
         by_layer = {
-            name: tuple(tuple(map(float, each)) for each in times) for name, times in self.times_by_layer.items()
+            name: tuple(tuple(map(float, sample_times)) for sample_times in times)
+            for name, times in self.times_by_layer.items()
         }
         object.__setattr__(self, "times_by_layer", by_layer)
         fields = {"times_s": self.times_s, "start_s": self.start_s, "end_s": self.end_s, **by_layer}
@@ -177,10 +178,10 @@ class Features:
                     f"a slice of features has positions, and not {_described(key)}. For several layers: "
                     "features[['block.0', 'block.1']]"
                 ) from error
-            return self._taken(key)
+            return self._select_rows(key)
         if isinstance(key, list) and key and all(isinstance(name, str) for name in key):
             return replace(self, by_layer={name: self[name] for name in key})
-        return self._taken(_positions(key, len(self)))
+        return self._select_rows(_positions(key, len(self)))
 
     def __iter__(self) -> Iterator[FeatureRow]:
         """Yield the rows, in order."""
@@ -213,7 +214,7 @@ class Features:
             self.frame_numbers[position] if self.frame_numbers else (),
         )
 
-    def _taken(self, key: slice | npt.NDArray[np.intp]) -> Features:
+    def _select_rows(self, key: slice | npt.NDArray[np.intp]) -> Features:
         """Return some of the rows, with the provenance, and without errors and counts."""
         chosen = range(len(self))[key] if isinstance(key, slice) else key.tolist()
         return Features(
@@ -330,9 +331,9 @@ class Features:
         >>> layerzoo.Features.merge({"early": runs["block.0"], "late": runs["head"]}).layers
         ('early/block.0', 'late/head')
         """
-        named = dict(runs) if isinstance(runs, Mapping) else {str(number): run for number, run in enumerate(runs)}
-        prefixes = {name: f"{name}/" if isinstance(runs, Mapping) else "" for name in named}
-        aligned, missing = _aligned(named)
+        named_runs = dict(runs) if isinstance(runs, Mapping) else {str(number): run for number, run in enumerate(runs)}
+        prefixes = {name: f"{name}/" if isinstance(runs, Mapping) else "" for name in named_runs}
+        aligned, missing = _aligned(named_runs)
         by_layer: dict[str, LayerArray] = {}
         times_s = next((run.times_s for run in aligned.values() if run.times_s), ())
         times_by_layer: dict[str, Times] = {}
@@ -345,12 +346,12 @@ class Features:
                 by_layer[merged] = array
                 if (times := run.frame_times_s(layer)) and times != times_s:
                     times_by_layer[merged] = times
-        errors = {(error.id, error.reason): error for run in named.values() for error in run.errors}
+        errors = {(error.id, error.reason): error for run in named_runs.values() for error in run.errors}
         failed = {error.id for error in errors.values()}
         return cls(
             ids=next((run.ids for run in aligned.values()), ()),
             by_layer=by_layer,
-            provenance={"merged": {name: dict(run.provenance) for name, run in named.items()}},
+            provenance={"merged": {name: dict(run.provenance) for name, run in named_runs.items()}},
             errors=(*errors.values(), *(error for error in missing if error.id not in failed)),
             frame_numbers=next((run.frame_numbers for run in aligned.values() if run.frame_numbers), ()),
             times_s=times_s,
@@ -439,7 +440,7 @@ class Features:
         >>> layerzoo.extract("toy/next-word", ["milk", "meat"]).rows(1, 2).values.tolist()
         [[-1.0, 0.0, -1.0]]
         """
-        return self._taken(slice(start, stop))
+        return self._select_rows(slice(start, stop))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a ``.parquet``, ``.npz`` or ``.safetensors`` file, whole or not at all.
@@ -590,7 +591,7 @@ def _aligned(runs: Mapping[str, Features]) -> tuple[dict[str, Features], list[Sa
     """Return the runs with the rows that all of them have, in the order of the first, and the other samples."""
     keys = {name: _row_keys(run) for name, run in runs.items()}
     first = next(iter(keys.values()), [])
-    if all(other == first for other in keys.values()):
+    if all(run_keys == first for run_keys in keys.values()):
         return dict(runs), []
     positions = {name: {key: row for row, key in enumerate(rows)} for name, rows in keys.items()}
     for name, rows in keys.items():
@@ -601,14 +602,14 @@ def _aligned(runs: Mapping[str, Features]) -> tuple[dict[str, Features], list[Sa
                 "matched. Extract with ids=[…], a different one for each sample"
             )
     absent = {
-        key: next((name for name, known in positions.items() if key not in known), None)
+        key: next((name for name, row_numbers in positions.items() if key not in row_numbers), None)
         for rows in keys.values()
         for key in rows
     }
     shared = [key for key, name in absent.items() if name is None]
     missing = [SampleError(key[0], f"no features in run {name}") for key, name in absent.items() if name is not None]
-    chosen = {name: np.array([known[key] for key in shared], np.intp) for name, known in positions.items()}
-    return {name: run._taken(chosen[name]) for name, run in runs.items()}, missing
+    chosen = {name: np.array([row_numbers[key] for key in shared], np.intp) for name, row_numbers in positions.items()}
+    return {name: run._select_rows(chosen[name]) for name, run in runs.items()}, missing
 
 
 def _row_keys(features: Features) -> list[tuple[str, float | None, float | None]]:
@@ -625,7 +626,7 @@ def unit_vectors(array: FloatArray, axis: int) -> FloatArray:
 
 
 def _normalised(name: str, array: LayerArray, n: int) -> LayerArray:
-    """Return the array as float32; samples of one shape are stacked, whatever form they came in."""
+    """Return the array as float32; samples of one shape are stacked."""
     if name in _RESERVED_NAMES or name.startswith(SHAPE_OF):
         raise UsageError(f"a layer cannot be called {name!r}: files of features use that name for something else")
     if array.ndim == 0 or len(array) != n:
@@ -639,7 +640,7 @@ def _normalised(name: str, array: LayerArray, n: int) -> LayerArray:
 
 
 def _joined(arrays: Sequence[LayerArray]) -> LayerArray:
-    """Return the samples of several arrays in one; Features stacks what turns out to have one shape."""
+    """Return the samples of several arrays in one; Features stacks those of one shape."""
     if len({sample_shape(array) for array in arrays}) == 1:
         return np.concatenate(arrays)
     return ragged([sample for array in arrays for sample in array])

@@ -42,7 +42,7 @@ def flat_arrays(stored: ParquetFeatures) -> Iterator[FlatArray]:
         else:
             shapes = _shapes(stored, layer)
             yield FlatArray(layer, _NUMBERS, (int(_sizes(shapes).sum()),), numbers)
-            yield FlatArray(SHAPE_OF + layer, _SIZES, shapes.shape, partial(_whole, shapes))
+            yield FlatArray(SHAPE_OF + layer, _SIZES, shapes.shape, partial(_one_block, shapes))
 
 
 def split(numbers: FloatArray, shapes: npt.NDArray[Any]) -> LayerArray:
@@ -63,7 +63,7 @@ def _numbers(stored: ParquetFeatures, layer: str) -> Iterator[bytes]:
             yield part.astype(_NUMBERS, copy=False).tobytes()
 
 
-def _whole(array: npt.NDArray[Any]) -> Iterator[bytes]:
+def _one_block(array: npt.NDArray[Any]) -> Iterator[bytes]:
     yield array.tobytes()
 
 

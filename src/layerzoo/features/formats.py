@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".parquet", ".npz", ".safetensors", ".csv", ".npy")
 _LONGEST_REASON = 500
 _PANIC = "PanicException"
-"""What a library written in Rust raises where it fails; it is not an Exception, and has no module to import it from."""
+"""The exception of a library written in Rust; it is not an Exception, and has no module to import it from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ def format_of(path: Path) -> Format:
 
             return Format(numbers_only.refuse, numbers_only.export_npy, numbers_only.check_npy, is_complete=False)
         case suffix:
-            asked = f"no format is called '{suffix}'" if suffix else "the name has no suffix to tell the format"
-            raise UsageError(f"{path}: {asked}. Possible: {', '.join(SUFFIXES)}")
+            problem = f"no format is called '{suffix}'" if suffix else "the name has no suffix to tell the format"
+            raise UsageError(f"{path}: {problem}. Possible: {', '.join(SUFFIXES)}")
 
 
 def load(path: Path, layers: Sequence[str] | None = None) -> Features:
@@ -83,7 +83,7 @@ def load(path: Path, layers: Sequence[str] | None = None) -> Features:
 def verify(path: Path) -> bool:
     """Read all of a file, and check everything in it.
 
-    Returns: whether it has digests; without them only what its format checks was checked.
+    Returns: whether it has digests; without them, only the checks of its format were made.
     Raises: as :func:`load`.
     """
     from layerzoo.features.stored import verify
@@ -100,17 +100,18 @@ def is_of_layerzoo(path: Path) -> bool:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[StoredFeatures]:
-    """Open a file of features. Within, whatever its damage raises becomes an InputError.
+    """Open a file of features. Inside the ``with`` block, the exceptions that a damaged file causes become an
+    InputError.
 
     The libraries that read it may raise anything for a crafted file, RecursionError and MemoryError among them.
     """
     if not path.exists() and path.suffix.lower() not in SUFFIXES:
         raise InputError(f"there is no file or folder {path}")
-    found = format_of(path)
+    file_format = format_of(path)
     if not path.is_file():
         raise InputError(f"there is no file {path}")
     try:
-        with warnings.catch_warnings(action="ignore"), found.open(path) as stored:
+        with warnings.catch_warnings(action="ignore"), file_format.open(path) as stored:
             yield stored
     except UnknownLayerError:  # asked for by the caller
         raise

@@ -29,7 +29,7 @@ _SUMMARY = "layerzoo.json"
 _LONGEST_HEADER_BYTES = 1 << 16
 """The longest header of an array that is read: numpy writes less than 200 bytes for few axes."""
 _UNIX = 3
-"""The system that archives say they come from, whatever it is, so that they are the same everywhere."""
+"""The operating system that archives state: a constant, so that they are the same everywhere."""
 
 
 class NpzFeatures:
@@ -96,7 +96,7 @@ class NpzFeatures:
         return self._layers.chunks(layer)
 
     def fill(self, layer: str, result: LayerArray) -> Iterator[int]:
-        """Read a layer into an array; yield how many rows are there so far."""
+        """Read a layer into an array; yield the number of rows that were read so far."""
         return self._layers.fill(layer, result)
 
     def check(self) -> None:
@@ -140,7 +140,9 @@ def export(stored: ParquetFeatures, path: Path) -> None:
 
 def _ids(stored: ParquetFeatures) -> FlatArray:
     dtype = np.dtype(f"<U{max(map(len, stored.ids()), default=0) or 1}")
-    return FlatArray("id", dtype, (len(stored),), lambda: (np.array(each, dtype).tobytes() for each in stored.ids()))
+    return FlatArray(
+        "id", dtype, (len(stored),), lambda: (np.array(sample_id, dtype).tobytes() for sample_id in stored.ids())
+    )
 
 
 def _member(name: str) -> zipfile.ZipInfo:

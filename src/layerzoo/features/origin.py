@@ -18,45 +18,48 @@ OTHER_RUNS = "other_runs"
 """The key for the provenance of the runs after the first."""
 
 
-def joined_provenance(first: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, Any]:
+def joined_provenance(first: Mapping[str, Any], second: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the provenance of the samples of two runs, one after the other.
 
     It is that of the first run; a run that differs in its versions, device or precision is added under ``other_runs``.
     Raises: UsageError when the runs differ in the model, its weights, a layer's module, the pooling or the prompt.
     """
-    if not first or not other or first is other:
-        return first or other
-    for name, one, two in _differences(first, other):
+    if not first or not second or first is second:
+        return first or second
+    for name, value, later in _differences(first, second):
         raise UsageError(
-            f"these samples come from different runs, which differ in {name}: {one}, then {two}. To put the layers of "
-            "several runs side by side, use Features.merge"
+            f"these samples come from different runs, which differ in {name}: {value}, then {later}. To put the layers "
+            "of several runs side by side, use Features.merge"
         )
     runs = [first, *first.get(OTHER_RUNS, ())]
     added = [
-        run for run in (_alone(other), *other.get(OTHER_RUNS, ())) if all(_is_unlike(run, known) for known in runs)
+        run
+        for run in (_alone(second), *second.get(OTHER_RUNS, ()))
+        if all(_is_unlike(run, earlier) for earlier in runs)
     ]
     return {**first, OTHER_RUNS: [*runs[1:], *added]} if added else first
 
 
-def _differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     for name in _SAME:
-        if name in first and name in other and first[name] != other[name]:
-            yield name, first[name], other[name]
-    one, two = _weights(first), _weights(other)
-    if one is not None and two is not None and one != two:
-        yield "weights", one, two
+        if name in first and name in second and first[name] != second[name]:
+            yield name, first[name], second[name]
+    first_weights, second_weights = _weights(first), _weights(second)
+    if first_weights is not None and second_weights is not None and first_weights != second_weights:
+        yield "weights", first_weights, second_weights
 
 
 def _weights(provenance: Mapping[str, Any]) -> Any:
-    """Return what identifies the weights of a run: their digests, else their source; None where it is unknown."""
+    """Return the values that identify the weights of a run: their digests, else their source; None where it is
+    unknown."""
     weights = provenance.get("weights")
     if not isinstance(weights, Mapping):
         return weights
     return weights.get("sha256") or weights.get("source")
 
 
-def _is_unlike(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
-    return any(one.get(name) != two.get(name) for name in _RECORDED)
+def _is_unlike(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    return any(first.get(name) != second.get(name) for name in _RECORDED)
 
 
 def _alone(provenance: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Features as Parquet, the format of layerzoo: what any table library reads, row group by row group.
+"""Features as Parquet, the format of layerzoo, which any table library can read, row group by row group.
 
 Columns: ``id`` (string); for the windows of recordings ``start_s`` and ``end_s`` (float64, in seconds); and one per
 layer, named as the layer is:
@@ -34,7 +34,7 @@ _LARGE_ROW_GROUP_BYTES = 64 << 20
 """Larger row groups, which other programs write, are read in batches."""
 _BATCH_BYTES = 8 << 20
 _TABLE_CHUNK_NUMBERS = 1 << 26
-"""About how many numbers of a table share a chunk. A list column counts them in 32 bits."""
+"""The approximate number of values of a table that share a chunk. A list column counts them in 32 bits."""
 _NUMBERS = pa.list_(pa.field("element", pa.float32(), nullable=False))
 PART_KEY = "layerzoo.part"
 """The key of the facts of a part of a run, in the metadata of its file: see :mod:`layerzoo.features.part`."""
@@ -105,7 +105,7 @@ class ParquetFeatures:
         return map(_decoded, self._columns(layer))
 
     def fill(self, layer: str, result: LayerArray) -> Iterator[int]:
-        """Read a layer into an array; yield how many rows are there so far."""
+        """Read a layer into an array; yield the number of rows that were read so far."""
         return copied((_decoded(column, copy=False) for column in self._columns(layer)), layer, result)
 
     def check(self) -> None:
@@ -148,7 +148,7 @@ def _successful(rows: Any, name: str) -> Any:
 
 
 class ParquetSink:
-    """A Parquet file that row groups of features are written to as they come."""
+    """A Parquet file to which features are written as row groups."""
 
     def __init__(self, path: Path) -> None:
         """path: nothing is written there before the first row group."""
@@ -197,10 +197,10 @@ class ParquetSink:
     def _write_anew(self, shapes: Mapping[str, Shape]) -> None:
         """Vectors turned out to differ in width: the file so far again, with columns that hold any shape."""
         self.close()
-        with scratch_path(self._path.parent) as before:
-            shutil.copyfile(self._path, before)  # a move would take along the lock that protects the file
+        with scratch_path(self._path.parent) as previous_path:
+            shutil.copyfile(self._path, previous_path)  # a move would take along the lock that protects the file
             self._open(shapes, has_intervals=self._has_intervals)
-            with ParquetFeatures(before) as stored:
+            with ParquetFeatures(previous_path) as stored:
                 for features in stored.row_groups():
                     self.write(features, shapes)
 

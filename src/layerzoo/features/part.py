@@ -110,7 +110,7 @@ class PartFacts:
 
 
 class PartWriter:
-    """Writes the rows of one shard as they come, in the order of the manifest."""
+    """Writes the rows of one shard batch by batch, in the order of the manifest."""
 
     def __init__(self, path: Path, columns: PartColumns) -> None:
         """Open the file. path: an empty file, which is written in place. Raises: OSError."""
@@ -166,7 +166,7 @@ class PartWriter:
             provenance: of the features.
             run: the fingerprint of the run.
             shard: its number.
-            tries: how often it was computed.
+            tries: the number of times it was computed.
         Raises: OSError.
         """
         self._flush()
@@ -182,7 +182,7 @@ class PartWriter:
             times_s=times.times_s if any(times.times_s) else (),
             start_s=times.start_s if times.has_intervals else (),
             end_s=times.end_s if times.has_intervals else (),
-            times_by_layer={name: each for name, each in times.by_layer.items() if any(each)},
+            times_by_layer={name: layer_times for name, layer_times in times.by_layer.items() if any(layer_times)},
             digests=self._digests.result(shapes),
         )
         facts = PartFacts(run, shard, len(self._samples), self._failed, tries)
@@ -211,8 +211,8 @@ class PartWriter:
                     "Choose a pooling that gives vectors of one width",
                     path=self._path,
                 )
-            before = self._shapes.setdefault(layer, shape)
-            self._shapes[layer] = before if before == shape else None
+            previous = self._shapes.setdefault(layer, shape)
+            self._shapes[layer] = previous if previous == shape else None
 
     def _table(self, features: Features, rows: Sequence[int], failed: Sequence[FailedRow]) -> pa.Table:
         count = len(features)
@@ -222,7 +222,9 @@ class PartWriter:
         ids = pa.array([*features.ids, *(storable(failure.id) for failure in failed)], pa.string())
         reasons = pa.nulls(count, pa.string())
         if failed:
-            reasons = pa.concat_arrays([reasons, pa.array([storable(each.reason) for each in failed], pa.string())])
+            reasons = pa.concat_arrays(
+                [reasons, pa.array([storable(failure.reason) for failure in failed], pa.string())]
+            )
         columns = [ids.take(order), pa.array(numbers[order]), reasons.take(order)]
         for name in INTERVAL if self._columns.has_intervals else ():
             seconds = [*getattr(features, name), *([None] * len(failed))]
@@ -250,8 +252,8 @@ def _with_nulls(array: LayerArray | None, width: int | None, order: Any, is_fail
         values = np.zeros((len(order), width), np.float32)
         values[~is_failed] = array[order[~is_failed]]
         return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=kind, mask=pa.array(is_failed))
-    good = encoded(array, None)
-    return good.take(pa.array(order, mask=is_failed))
+    encoded_rows = encoded(array, None)
+    return encoded_rows.take(pa.array(order, mask=is_failed))
 
 
 def _shape_of(width: int | None) -> Shape:

@@ -70,7 +70,8 @@ class RawLayers:
             yield part
 
     def fill(self, layer: str, result: LayerArray) -> Iterator[int]:
-        """Read a layer into an array; yield how many rows are there so far. Raises: InputError for another shape."""
+        """Read a layer into an array; yield the number of rows that were read so far. Raises: InputError for another
+        shape."""
         array = self._array(layer, "<f4")
         if array.shape != result.shape:
             raise InputError(f"layer {layer} is an array of shape {array.shape}, where {result.shape} is declared")

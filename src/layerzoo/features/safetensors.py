@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000
-"""What readers of the format accept. Source: MAX_HEADER_SIZE in safetensors' tensor.rs."""
+"""The longest header that readers of the format accept. Source: MAX_HEADER_SIZE in safetensors' tensor.rs."""
 
 _DTYPES = {"<f4": "F32", "<i4": "I32"}
 _STORED_AS = {stored: numpy for numpy, stored in _DTYPES.items()}
@@ -89,7 +89,7 @@ class SafetensorsFeatures:
         return self._layers.chunks(layer)
 
     def fill(self, layer: str, result: LayerArray) -> Iterator[int]:
-        """Read a layer into an array; yield how many rows are there so far."""
+        """Read a layer into an array; yield the number of rows that were read so far."""
         return self._layers.fill(layer, result)
 
     def check(self) -> None:

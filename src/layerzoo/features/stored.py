@@ -1,4 +1,4 @@
-"""Files of features that are open for reading, in whatever format, and what is checked of them."""
+"""Files of features that are open for reading, in any format, and the checks of their contents."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class StoredFeatures(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
     def __len__(self) -> int:
-        """Return how many samples it claims to have."""
+        """Return the number of samples that its header states."""
 
     @property
     def summary(self) -> Summary: ...
@@ -44,7 +44,7 @@ class StoredFeatures(Protocol):
         """Yield the samples of a layer, some at a time."""
 
     def fill(self, layer: str, result: LayerArray) -> Iterator[int]:
-        """Read a layer whose samples have one shape into an array; yield how many rows are there so far."""
+        """Read a layer whose samples have one shape into an array; yield the number of rows that were read so far."""
 
     def check(self) -> None:
         """Read the file once more as other programs do, with the checksums of its format. Raises where one is wrong."""
@@ -57,8 +57,8 @@ def read(stored: StoredFeatures, path: Path, layers: Sequence[str] | None = None
         stored: the open file.
         path: its path.
         layers: those to read; None: all.
-    Raises: InputError for what is damaged; MemoryError for what is too large; UnknownLayerError; any Exception for what
-        makes no sense.
+    Raises: InputError for damaged values; MemoryError for features that are too large; UnknownLayerError; any Exception
+        for malformed data.
     """
     summary = stored.summary
     chosen = list(summary.shapes) if layers is None else list(dict.fromkeys(layers))
@@ -105,7 +105,7 @@ def verify(stored: StoredFeatures, path: Path) -> bool:
 
 
 def _check_size(stored: StoredFeatures, summary: Summary, path: Path, layers: Sequence[str]) -> None:
-    """Refuse what cannot be in a file of this size, or does not fit in memory, before any of it is read.
+    """Refuse arrays that cannot be in a file of this size, or do not fit in memory, before they are read.
 
     layers: those that will be read.
     """
@@ -113,7 +113,7 @@ def _check_size(stored: StoredFeatures, summary: Summary, path: Path, layers: Se
     sizes = {
         name: rows * _NUMBER_BYTES * _product(shape) for name, shape in summary.shapes.items() if shape is not None
     }
-    needed = sum(sizes.get(name, 0) for name in layers)
+    required = sum(sizes.get(name, 0) for name in layers)
     claimed = sum(sizes.values())
     if (
         rows < 0
@@ -122,9 +122,9 @@ def _check_size(stored: StoredFeatures, summary: Summary, path: Path, layers: Se
     ):
         raise InputError(f"it claims {rows:,} samples of {claimed:,} bytes in all, in a file of {file_bytes:,} bytes")
     available = free_memory()
-    if available is not None and needed > available:
+    if available is not None and required > available:
         raise MemoryError(
-            f"it holds {needed:,} bytes of numbers, and {available:,} bytes of memory are available. "
+            f"it holds {required:,} bytes of numbers, and {available:,} bytes of memory are available. "
             "A table library can read it a part at a time"
         )
 
@@ -177,14 +177,15 @@ def _check_shape(layer: str, chunk: LayerArray, shape: tuple[int, ...] | None) -
         raise InputError(f"layer {layer} has samples of shape {chunk.shape[1:]}, where {shape} is declared")
 
 
-def _check_digest(layer: str, found: str, summary: Summary) -> None:
+def _check_digest(layer: str, digest: str, summary: Summary) -> None:
     """Raises: InputError where the numbers of a layer are not those that were written."""
-    if summary.digests is not None and found != summary.digests.layers[layer]:
+    if summary.digests is not None and digest != summary.digests.layers[layer]:
         raise InputError(f"the numbers of layer {layer} are damaged: their digest is not the one that was written")
 
 
 def copied(chunks: Iterator[LayerArray], layer: str, result: LayerArray) -> Iterator[int]:
-    """Copy chunks into an array; yield how many rows are there so far. Raises: InputError where they do not fit."""
+    """Copy chunks into an array; yield the number of rows that were read so far. Raises: InputError where they do not
+    fit."""
     start = 0
     for chunk in chunks:
         _check_shape(layer, chunk, result.shape[1:])

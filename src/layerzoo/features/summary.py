@@ -58,19 +58,19 @@ class Summary:
         )
 
     def to_metadata(self) -> dict[str, str]:
-        """Return what a file holds of it: the JSON, and the sha256 of the JSON."""
+        """Serialize it for the metadata of a file: the JSON, and the sha256 of the JSON."""
         text = self.to_json()
         return {KEY: text, DIGEST_KEY: _sha256(text.encode())}
 
     @classmethod
     def from_metadata(cls, text: str | bytes | None, digest: str | bytes | None) -> Summary:
-        """Read what a file holds of it.
+        """Deserialize it from the metadata of a file.
 
         Args:
             text: the JSON; None where the file has none.
-            digest: its sha256, likewise.
+            digest: the sha256 of the JSON; None where the file has none.
         Raises: InputError when it is missing, damaged or of a later format; ValueError, TypeError, KeyError or
-            RecursionError when it is not what this class writes.
+            RecursionError for JSON that this class does not write.
         """
         if text is None:
             is_damaged = digest is not None
@@ -86,7 +86,7 @@ class Summary:
             raise InputError(f"its format is {data['format']}, and this version of layerzoo reads {_FORMAT}")
         if (stated is None) != (data["format"] == _WITHOUT_DIGESTS):
             raise InputError(_DAMAGED)
-        found = data["digests"] if data["format"] == _FORMAT else None
+        digests = data["digests"] if data["format"] == _FORMAT else None
         return cls(
             shapes={str(name): _shape(shape) for name, shape in data["shapes"].items()},
             provenance=dict(data["provenance"]),
@@ -98,7 +98,7 @@ class Summary:
             start_s=tuple(map(float, data.get("start_s", ()))),
             end_s=tuple(map(float, data.get("end_s", ()))),
             times_by_layer={str(name): _times(times) for name, times in data.get("times_by_layer", {}).items()},
-            digests=None if found is None else Digests(str(found["ids"]), dict(found["layers"])),
+            digests=None if digests is None else Digests(str(digests["ids"]), dict(digests["layers"])),
         )
 
 

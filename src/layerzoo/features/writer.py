@@ -1,4 +1,4 @@
-"""Features written to a file as they come."""
+"""Write features to a file, batch by batch."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ class FeatureWriter:
             times_s=times.times_s if any(times.times_s) else (),
             start_s=times.start_s if times.has_intervals else (),
             end_s=times.end_s if times.has_intervals else (),
-            times_by_layer={name: each for name, each in times.by_layer.items() if any(each)},
+            times_by_layer={name: layer_times for name, layer_times in times.by_layer.items() if any(layer_times)},
             digests=digests,
         )
         with self._sink.finish(summary) as collected:
@@ -226,7 +226,7 @@ class RunningTimes:
 
 
 def _has_samples(path: Path) -> bool:
-    """Return whether a file holds anything that would be lost: whatever cannot be read as features counts too."""
+    """Return whether a file holds anything that would be lost: a file that cannot be read as features counts too."""
     if not path.exists():
         return False
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -26,8 +25,8 @@ def groups_with_duplicates(
         samples: the inputs.
         groups: the source of each; None: each is a separate source.
         labels: of each sample, to compare those of equal samples; empty: none.
-    Returns: (sample,) numbers of groups, None if each sample is a separate one; and a note if samples are equal, which
-        is logged as a warning, too.
+    Returns: (sample,) numbers of groups, None if each sample is a separate one; and a note for the user if samples are
+        equal.
     """
     contents = _contents(samples)
     by_content: dict[Hashable, list[int]] = defaultdict(list)
@@ -41,7 +40,6 @@ def groups_with_duplicates(
         f"{sum(map(len, equal)):,} samples occur several times, such as {samples[first].id} and {samples[second].id}. "
         f"Equal samples are kept in one fold{_contradictions(samples, labels, equal)}"
     )
-    logging.getLogger("layerzoo").warning("%s", note)
     numbers = np.arange(len(samples)) if groups is None else _numbers(groups)
     pairs = [(numbers[rows[0]], numbers[row]) for rows in equal for row in rows[1:]]
     count = int(numbers.max()) + 1

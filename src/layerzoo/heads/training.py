@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections import Counter
@@ -118,7 +119,9 @@ def train_head(
     ids = [sample.id for sample in samples]
     sample_labels = labels(ids) if callable(labels) else _labels_of_caller(ids, features.errors, labels, groups)
     labelled_samples = [samples[row] for row in sample_labels.rows]
-    joined, _ = groups_with_duplicates(labelled_samples, sample_labels.groups or None, sample_labels.values)
+    joined, note = groups_with_duplicates(labelled_samples, sample_labels.groups or None, sample_labels.values)
+    if note is not None:
+        logging.getLogger("layerzoo").warning("%s", note)
     values = values[list(sample_labels.rows)]
     resolved_task = _resolve_task(sample_labels.values, task)
     targets = _targets(sample_labels.values, resolved_task, [sample.id for sample in labelled_samples])

@@ -22,7 +22,7 @@ from layerzoo.media.windows import consecutive_windows, joined, overlapping_wind
 AudioSource = Encoded | Audio | tuple[NDArray[Any], int]
 
 _AT_ONCE = 1 << 24
-"""Samples that are kept when they are resampled, 64 MiB. More come in windows."""
+"""The most resampled samples that are kept in memory, 64 MiB. Longer audio is yielded in windows."""
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
 
 
@@ -55,11 +55,11 @@ def decoded_windows(
 
     Args:
         source, sample_rate_hz, channels: see :func:`decode`.
-        window_samples: as :func:`windows` has it. None: audio comes in pieces of any length, and more of it than
+        window_samples: as :func:`windows` has it. None: audio is yielded in pieces of any length, and more of it than
             ``Limits.whole_samples`` is refused.
         hop_samples: from the start of a window to the start of the next, as :func:`overlapping_windows` has it. None:
             each sample is in exactly one window, as :func:`windows` has it.
-    Yields: the windows. Long audio is not kept in memory: there None comes first, when all of it was decoded once, and
+    Yields: the windows. Long audio is not kept in memory: None is yielded first, after all of it was decoded once, and
         then each window as it is decoded again.
     Raises: SampleError, before the first window.
     """
@@ -135,9 +135,9 @@ def _of_memory(source: tuple[Any, ...], mix: Mix) -> Track:
         raise UnusableError(f"samples of shape {samples.shape}: audio is (time,) or (time, channel)")
     scaled = _scaled(samples)
     mixed = mix(scaled[:, None] if scaled.ndim == 1 else scaled)
-    kept = [(int(rate), mixed)]
+    blocks = [(int(rate), mixed)]
     segment = Segment(int(rate), len(mixed), bool(np.isfinite(mixed).all()))
-    return Track(lambda: iter(kept), [segment], kept)
+    return Track(lambda: iter(blocks), [segment], blocks)
 
 
 def _is_rate(value: object) -> bool:

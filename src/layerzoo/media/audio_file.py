@@ -1,8 +1,7 @@
 """Decode an encoded audio file to mono samples, as FFmpeg does.
 
-FFmpeg (through PyAV) is the reference for what a file holds: how many samples, and which. Its PCM equals libsndfile's
-bit for bit. libsndfile decodes what FFmpeg cannot read or reads wrongly, and tells what the headers of a few formats
-declare.
+FFmpeg (through PyAV) is the reference for the samples of a file. Its PCM equals libsndfile's bit for bit. libsndfile
+decodes files that FFmpeg cannot read or reads wrongly, and reads the headers of a few formats.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ _FFMPEG_READS_WRONGLY = {
 # And integers of 16 or 24 valid bits in 32 for the floating point of an old program.
 _TAKEN_FOR_FLOAT = {"pcm_f16le", "pcm_f24le"}
 _READ_BY_LIBSNDFILE = {"wav", "aiff", "au", "caf", "w64", "flac", "voc"}
-# What libsndfile reports where a header leaves the length open.
+# The length that libsndfile reports where the header does not state it.
 _UNKNOWN_FRAMES = (1 << 63) - 1
 
 
@@ -72,18 +71,18 @@ Block = tuple[int, NDArray[np.float32]]
 
 @dataclass(slots=True)
 class Track:
-    """What one pass of a decoder over a file, or over a part of it, gives.
+    """The result of one pass of a decoder over a file, or over a part of it.
 
-    again: repeats the pass, and yields its blocks. kept: the blocks; None where there are too many to keep them.
+    decode: repeats the pass, and yields its blocks. kept: the blocks; None where there are too many to keep them.
     """
 
-    again: Callable[[], Iterator[Block]]
+    decode: Callable[[], Iterator[Block]]
     segments: list[Segment] = field(default_factory=list)
     kept: list[Block] | None = field(default_factory=list)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the decoded samples, in order."""
-        return self.again() if self.kept is None else iter(self.kept)
+        return self.decode() if self.kept is None else iter(self.kept)
 
     @property
     def length(self) -> int:
@@ -94,45 +93,45 @@ class Track:
         return sum(segment.length / segment.sample_rate_hz for segment in self.segments)
 
 
-def track_of(again: Callable[[], Iterator[Block]]) -> Track:
+def track_of(decode: Callable[[], Iterator[Block]]) -> Track:
     """Decode to the end, and keep the samples while they are few. Raises: what the decoder raises."""
-    track, most = Track(again), limits().kept_samples
-    held, held_samples = 0, 0  # blocks are joined to large ones: a frame of a file has some hundred samples
-    for rate, block in again():
+    track, most = Track(decode), limits().kept_samples
+    unjoined, unjoined_samples = 0, 0  # blocks are joined to large ones: a frame of a file has some hundred samples
+    for rate, block in decode():
         progress.beat()
         if not track.segments or track.segments[-1].sample_rate_hz != rate:
             track.segments.append(Segment(rate))
-            held, held_samples = 0, 0
+            unjoined, unjoined_samples = 0, 0
         segment = track.segments[-1]
         segment.length += len(block)
         segment.is_finite = segment.is_finite and bool(np.isfinite(block).all())
         if track.kept is None:
             continue
         track.kept.append((rate, block))
-        held, held_samples = held + 1, held_samples + len(block)
-        if held_samples >= BLOCK_SAMPLES:
-            track.kept[-held:] = [(rate, np.concatenate([each for _, each in track.kept[-held:]]))]
-            held, held_samples = 0, 0
+        unjoined, unjoined_samples = unjoined + 1, unjoined_samples + len(block)
+        if unjoined_samples >= BLOCK_SAMPLES:
+            track.kept[-unjoined:] = [(rate, np.concatenate([part for _, part in track.kept[-unjoined:]]))]
+            unjoined, unjoined_samples = 0, 0
         if track.length * (block[:1].size or 1) > most:
             track.kept = None
     return track
 
 
 def _few_kept(tracks: Iterable[Track]) -> list[Track]:
-    """Tracks, with their samples while these are few."""
-    found: list[Track] = []
+    """Return tracks without their samples, if there are many in all."""
+    collected: list[Track] = []
     length = 0
     for track in tracks:
-        found.append(track)
+        collected.append(track)
         length += track.length
         if length > limits().kept_samples:
-            for each in found:
-                each.kept = None
-    return found
+            for earlier in collected:
+                earlier.kept = None
+    return collected
 
 
 Mix = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""What becomes of the channels of a block, (time, channel)."""
+"""Converts the channels of a block, (time, channel)."""
 
 
 def mean_of_channels(block: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -155,7 +154,7 @@ def all_channels(count: int) -> Mix:
 
 
 class _Header(NamedTuple):
-    """What libsndfile reads in a file's headers. missing: (present, declared) bytes of the first incomplete chunk."""
+    """The headers of a file, read by libsndfile. missing: (present, declared) bytes of the first incomplete chunk."""
 
     frames: int | None
     format: str
@@ -325,8 +324,8 @@ def _channels(frame: Any) -> NDArray[np.float32]:
 def _numbers_of(frame: Any) -> NDArray[Any]:
     """Return the numbers of a frame as FFmpeg has them: (channel, time) if planar, else (1, time * channel)."""
     if frame.format.name.removesuffix("p") != "s64":
-        found: NDArray[Any] = frame.to_ndarray()
-        return found
+        array: NDArray[Any] = frame.to_ndarray()
+        return array
     count = frame.samples if frame.format.is_planar else frame.samples * frame.layout.nb_channels
     return np.stack([np.frombuffer(plane, np.int64)[:count] for plane in frame.planes])  # PyAV has no arrays of them
 
@@ -397,7 +396,7 @@ def _without_name(file: BinaryIO) -> BinaryIO:
 
 
 def _header(file: BinaryIO) -> _Header | None:
-    """Return what libsndfile reads in the headers; None for a format that it does not know."""
+    """Read the headers with libsndfile; None for a format that it does not know."""
     try:
         with soundfile.SoundFile(_without_name(file)) as audio:
             frames = None if audio.frames in (0, _UNKNOWN_FRAMES) else audio.frames

@@ -77,12 +77,12 @@ def _inspected(names: Sequence[str], values: Callable[[int], Iterator[Any]], **f
 
     def candidates(modality: Modality) -> Sequence[str]:
         kinds = str if modality == "text" else (str, bytes, Path)
-        found = []
+        usable = []
         for position, name in enumerate(names):
             first = _first_cell(values(position))
             if isinstance(first, kinds) or (modality != "text" and first is not None and not _is_number(first)):
-                found.append(name)
-        return found
+                usable.append(name)
+        return usable
 
     return TableInMemory(names, candidates, values, **facts)
 
@@ -114,7 +114,7 @@ def _dataset(value: Any) -> TableInMemory | None:
     is_transformed = is_map and value.format["type"] == "custom"
     features = value.features if value.features is not None and not is_transformed else {}
     names = list(features) or list(value.column_names or _first_keys(value))
-    plain = value if is_transformed or not is_map else value.with_format(None)
+    unformatted = value if is_transformed or not is_map else value.with_format(None)
 
     def candidates(modality: Modality) -> Sequence[str]:
         if not features:
@@ -126,8 +126,8 @@ def _dataset(value: Any) -> TableInMemory | None:
     def values(position: int) -> Iterator[Any]:
         name = names[position]
         if is_transformed:
-            return (row if isinstance(row, SampleError) else row[name] for row in dataset.items(plain))
-        selected = plain.select_columns([name])
+            return (row if isinstance(row, SampleError) else row[name] for row in dataset.items(unformatted))
+        selected = unformatted.select_columns([name])
         if type(features.get(name)).__name__ in _FEATURE_OF.values():
             selected = selected.cast_column(name, type(features[name])(decode=False))
         return (row[name] for row in selected)

@@ -1,4 +1,4 @@
-"""What a media container says of itself, without decoding anything: its tracks, and how long it should be."""
+"""Read the headers of a media container without decoding it: its tracks, and its declared length."""
 
 from __future__ import annotations
 
@@ -186,8 +186,8 @@ def flac_parts(file: BinaryIO) -> list[BinaryIO]:
 class FFmpegFile:
     """An open file, as FFmpeg reads it: a seek to a position that no file has fails, and raises no exception.
 
-    A truncated or damaged file makes FFmpeg seek there, and go on where it can. PyAV would raise the OSError of a file,
-    or the ValueError of bytes in memory, instead.
+    A truncated or damaged file makes FFmpeg seek there, and continue where it can. PyAV would raise the OSError of a
+    file, or the ValueError of bytes in memory, instead.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -229,9 +229,9 @@ class _Section(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        wanted = min(len(buffer), max(0, self._length - self._at))
+        count = min(len(buffer), max(0, self._length - self._at))
         self._file.seek(self._start + self._at)
-        data = self._file.read(wanted)
+        data = self._file.read(count)
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
@@ -280,8 +280,8 @@ def _xing(file: BinaryIO) -> _Xing | None:
         return None
     is_mpeg_1, is_mono = bool(data[1] & 8), data[3] >> 6 == 3
     at = 4 + ((17 if is_mono else 32) if is_mpeg_1 else (9 if is_mono else 17))
-    found = data[at : at + 4] in (b"Xing", b"Info")
-    return _Xing(start + len(padded) - len(data), data, at) if found else None
+    has_tag = data[at : at + 4] in (b"Xing", b"Info")
+    return _Xing(start + len(padded) - len(data), data, at) if has_tag else None
 
 
 def _xing_end(file: BinaryIO) -> int:

@@ -19,9 +19,9 @@ def is_tensor(value: object) -> bool:
 
 def to_numpy(tensor: Any) -> NDArray[Any]:
     """Return the values of a tensor on any device; of a type without a counterpart in numpy (bfloat16), as float32."""
-    plain = tensor.detach().cpu()
-    is_known = hasattr(np, str(plain.dtype).removeprefix("torch."))
-    array: NDArray[Any] = (plain if is_known or not plain.is_floating_point() else plain.float()).numpy()
+    cpu_tensor = tensor.detach().cpu()
+    is_known = hasattr(np, str(cpu_tensor.dtype).removeprefix("torch."))
+    array: NDArray[Any] = (cpu_tensor if is_known or not cpu_tensor.is_floating_point() else cpu_tensor.float()).numpy()
     return array
 
 
@@ -53,8 +53,8 @@ def items(dataset: Any) -> Iterator[Any]:
 def items_of_batches(loader: Any) -> Iterator[Any]:
     """Yield the items of a DataLoader's batches, in order.
 
-    A batch is a tensor, an array or a list of samples; or a tuple whose first element is that. What torch's own
-    ``default_collate`` gives for pairs is a list too: there the first element holds the samples, unless it is one.
+    A batch is a tensor, an array or a list of samples; or a tuple whose first element is that. The result of torch's
+    ``default_collate`` for pairs is a list too: there the first element holds the samples, unless it is one.
     """
     if loader.batch_size is None and loader.batch_sampler is None:
         yield from loader

@@ -32,7 +32,7 @@ from layerzoo.media.limits import Limits, is_set, limits, usable_cores, variable
 from layerzoo.media.operations import Part
 from layerzoo.media.plugin_formats import with_decoder
 from layerzoo.media.sample import UnusableError, name_of
-from layerzoo.media.source import Encoded, is_encoded, whole
+from layerzoo.media.source import Encoded, encoded_bytes, is_encoded
 from layerzoo.stopping import signals_blocked
 
 __all__ = ["IN_PROCESS", "Decoder", "InProcess", "Workers"]
@@ -50,25 +50,25 @@ _STARTS = 3
 """So many processes are started before it is clear that none can be."""
 _PIPE_BYTES = 1 << 20
 _RETIRED_AFTER = 2000
-"""After so many samples a fresh process takes over: what a library keeps for good does not add up."""
+"""A process is replaced after this number of samples, so that memory leaks of libraries do not accumulate."""
 
 
 class Decoder(Protocol):
     """Runs operations."""
 
     def result(self, operation: str, source: Any, options: Mapping[str, Any], assemble: Assemble[Result]) -> Result:
-        """Return what ``assemble`` makes of the parts of a sample.
+        """Return the result of ``assemble`` for the parts of a sample.
 
         Args:
             operation: a name of :data:`layerzoo.media.operations.OPERATIONS`.
-            source: what the operation takes.
+            source: the input of the operation.
             options: of the operation; :func:`layerzoo.media.operations.portable` makes them JSON.
             assemble: may be called a second time, from the first part on.
-        Raises: SampleError; what ``assemble`` raises.
+        Raises: SampleError; the exceptions of ``assemble``.
         """
 
     def stream(self, operation: str, source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
-        """Yield the parts of a sample that is read for as long as the run goes on."""
+        """Yield the parts of a sample that is read during the whole run."""
 
     def want_more(self) -> None:
         """Note that the network had to wait for a sample."""
@@ -94,13 +94,13 @@ class Workers:
     """Runs operations on files and bytes in decode processes, and those on other objects where it is called.
 
     Several threads may call it. One process is used until the network waits for samples, then up to
-    ``Limits.processes``. A context manager: leaving it ends what is still being decoded.
+    ``Limits.processes``. A context manager: leaving it ends running operations.
 
     Args:
         all_cores: use up to one process for each core, unless the environment sets ``Limits.processes``.
 
     A sample is decoded next to others first, with a part of the memory. One that fails is decoded again, alone, with
-    all of it, and that outcome counts. So neither a result nor an error depends on what else is decoded.
+    all of it, and that outcome counts. So neither a result nor an error depends on the other samples.
     """
 
     def __init__(self, *, all_cores: bool = False) -> None:
@@ -109,7 +109,7 @@ class Workers:
         if all_cores and not is_set("processes"):
             self._limits = replace(self._limits, processes=usable_cores())
         self._turns = _Turns()
-        self._asked = 0
+        self._requests = 0
         self._readings: set[_Reading] = set()
         self._lock = threading.Lock()
 
@@ -125,7 +125,7 @@ class Workers:
         self.close()
 
     def close(self) -> None:
-        """End what is still being decoded. Threads that wait for a process get a CancelledError."""
+        """End running operations. Threads that wait for a process get a CancelledError."""
         self._turns.cancel()
         with self._lock:
             unfinished = list(self._readings)
@@ -133,7 +133,7 @@ class Workers:
             reading.kill()
 
     def want_more(self) -> None:
-        if self._asked > _FEW:
+        if self._requests > _FEW:
             self._turns.allow(max(1, self._limits.processes))
 
     def result(self, operation: str, source: Any, options: Mapping[str, Any], assemble: Assemble[Result]) -> Result:
@@ -142,14 +142,14 @@ class Workers:
         options = with_decoder(operation, source, options)
         if not self._limits.processes or _Pool.refusal is not None:
             return assemble(operations.run(operation, source, options))
-        self._asked += 1
-        named = self._handed_over(source)
+        self._requests += 1
+        handed_over = self._handed_over(source)
         try:
-            with self._turns.taken():
+            with self._turns.hold():
                 with contextlib.suppress(_AgainError), self._turns.shared():
-                    return self._once(operation, named, options, assemble, self._first_try_bytes)
+                    return self._once(operation, handed_over, options, assemble, self._first_try_bytes)
                 with self._turns.alone():
-                    return self._once(operation, named, options, assemble, self._limits.memory_bytes)
+                    return self._once(operation, handed_over, options, assemble, self._limits.memory_bytes)
         except _NotStartedError:
             return assemble(operations.run(operation, source, options))
 
@@ -221,7 +221,7 @@ class Workers:
         if isinstance(source, str | os.PathLike):
             return source
         try:
-            return whole(source)
+            return encoded_bytes(source)
         except UnusableError as refusal:
             raise SampleError(name_of(source), str(refusal)) from refusal.__cause__
 
@@ -244,7 +244,7 @@ class _Turns:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._most = 1
-        self._taken = 0
+        self._held = 0
         self._shared = 0
         self._waiting_alone = 0
         self._is_alone = False
@@ -267,16 +267,16 @@ class _Turns:
             raise CancelledError
 
     @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
+    def hold(self) -> Iterator[None]:
         """Hold one of the turns."""
         with self._changed:
-            self._wait(lambda: self._taken < self._most)
-            self._taken += 1
+            self._wait(lambda: self._held < self._most)
+            self._held += 1
         try:
             yield
         finally:
             with self._changed:
-                self._taken -= 1
+                self._held -= 1
                 self._changed.notify_all()
 
     @contextlib.contextmanager
@@ -369,8 +369,10 @@ class _Reading(Iterator[Part]):
     def _failure(self, reason: str) -> SampleError:
         return SampleError(name_of(self._source), reason)
 
-    def _too_slow(self, seconds: float, how: str) -> str:
-        return f"decoding it took {seconds:g} s {how}, which is the limit. Next: raise it with {variable_of('seconds')}"
+    def _too_slow(self, seconds: float, phrase: str) -> str:
+        return (
+            f"decoding it took {seconds:g} s {phrase}, which is the limit. Next: raise it with {variable_of('seconds')}"
+        )
 
     def _why_it_ended(self, exit_code: int | None) -> str:
         if exit_code == -signal.SIGALRM:
@@ -401,7 +403,8 @@ _SETTINGS = ("LAYERZOO_", "XDG_", "HOME")
 
 
 def _environment() -> tuple[list[str], dict[str, str]]:
-    """Return what a decode process inherits when it is started: the path of modules, and the variables of settings."""
+    """Return the settings that a decode process inherits at its start: the path of modules, and the variables of
+    settings."""
     path = [entry for entry in sys.path if entry and os.path.isabs(entry)]  # noqa: PTH117
     return path, {name: value for name, value in os.environ.items() if name.startswith(_SETTINGS)}
 

@@ -13,13 +13,13 @@ from layerzoo.media.source import why
 
 
 def files(folder: Path, passed_over: list[str]) -> Iterator[Path | SampleError]:
-    """Every file below a folder, sorted by its path with forward slashes; a failure for a folder that cannot be read.
+    """Yield every file below a folder, sorted by its path with forward slashes, and an error for each unreadable
+    folder.
 
     Passed over, and added to ``passed_over``: hidden files and folders (a leading dot), pipes and devices, and links to
-    folders that are read anyway, which is how loops end. A link to nothing counts as a file: reading it says what is
-    wrong.
+    folders that are read already, which ends loops. A dangling link counts as a file: reading it reports the error.
     """
-    read = {_identity(folder)}
+    visited = {_identity(folder)}
     pending: list[Iterator[os.DirEntry[str] | SampleError]] = [_entries(folder)]
     root = folder.resolve()
     while pending:
@@ -34,10 +34,10 @@ def files(folder: Path, passed_over: list[str]) -> Iterator[Path | SampleError]:
             passed_over.append(shown(entry.path) + ("/" if _is_folder(entry) else ""))
         elif _is_folder(entry):
             path = Path(entry.path)
-            if _identity(path) in read or (entry.is_symlink() and path.resolve().is_relative_to(root)):
+            if _identity(path) in visited or (entry.is_symlink() and path.resolve().is_relative_to(root)):
                 passed_over.append(f"{shown(path)}/")
             else:
-                read.add(_identity(path))
+                visited.add(_identity(path))
                 pending.append(_entries(path))
         elif _is_file(entry):
             yield Path(entry.path)
@@ -49,11 +49,11 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str] | SampleError]:
     try:
         with os.scandir(folder) as scanned:
             # With the slash that its files' paths have, so that the order is that of whole paths.
-            found = sorted(scanned, key=lambda entry: entry.name + ("/" if _is_folder(entry) else ""))
+            entries = sorted(scanned, key=lambda entry: entry.name + ("/" if _is_folder(entry) else ""))
     except OSError as error:
         yield SampleError(shown(folder), why(error))
         return
-    yield from found
+    yield from entries
 
 
 def _identity(path: Path) -> tuple[int, int]:

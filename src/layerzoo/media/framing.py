@@ -23,7 +23,7 @@ Message = tuple[Mapping[str, Any], bytearray]
 
 
 class DisconnectedError(Exception):
-    """The other process is gone, or what it sends makes no sense."""
+    """The other process ended, or sent invalid data."""
 
 
 class StalledError(Exception):
@@ -47,7 +47,7 @@ def receive(pipe: int, *, seconds: float | None = None, most_bytes: int = 1 << 4
     """Read a message.
 
     Args:
-        seconds: how long to wait for each piece of it. None: for ever.
+        seconds: the longest time to wait for each piece of it. None: for ever.
         most_bytes: of its payload.
     Raises: DisconnectedError, StalledError.
     """
@@ -73,12 +73,12 @@ def _read(pipe: int, count: int, seconds: float | None) -> bytearray:
         if seconds is not None and not waiting.poll(max(1, round(1000 * seconds))):
             raise StalledError
         try:
-            read = os.readv(pipe, [view])
+            received = os.readv(pipe, [view])
         except OSError as error:
             raise DisconnectedError(str(error)) from error
-        if not read:
+        if not received:
             raise DisconnectedError("the end of the pipe")
-        view = view[read:]
+        view = view[received:]
     return data
 
 
@@ -131,10 +131,10 @@ def _image(size: Sequence[int], rows: int, following: Any) -> Any:
     from PIL import Image
 
     width, height = size
-    whole = None if rows >= height else Image.new("RGB", (width, height))
+    image = None if rows >= height else Image.new("RGB", (width, height))
     for top in range(0, height, rows):
         band = Image.frombytes("RGB", (width, min(rows, height - top)), bytes(following()))
-        if whole is None:
+        if image is None:
             return band
-        whole.paste(band, (0, top))
-    return whole
+        image.paste(band, (0, top))
+    return image

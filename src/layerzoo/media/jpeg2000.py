@@ -28,18 +28,18 @@ def read(file: BinaryIO) -> Image.Image:
 
     Raises: UnusableError where PyAV is not installed, or FFmpeg takes the channels for something else than RGB.
     """
-    wrong = "a JPEG 2000 image of more than 8 bits a channel, which Pillow reads wrongly"
+    description = "a JPEG 2000 image of more than 8 bits a channel, which Pillow reads wrongly"
     try:
         import av
     except ModuleNotFoundError as error:
-        raise UnusableError(f"{wrong}. Next: pip install av, or convert it to 8 bits") from error
+        raise UnusableError(f"{description}. Next: pip install av, or convert it to 8 bits") from error
     file.seek(0)
     try:
         options = {"format_whitelist": "j2k_pipe,mov,mp4,m4a,3gp,3g2,mj2"}
         with av.open(FFmpegFile(file), "r", container_options=options) as container:
             frame = next(container.decode(video=0))
             if not frame.format.is_rgb and not frame.format.name.startswith(("gray", "ya")):
-                raise UnusableError(f"{wrong}, and FFmpeg as {frame.format.name}: convert it to 8 bits")
+                raise UnusableError(f"{description}, and FFmpeg as {frame.format.name}: convert it to 8 bits")
             has_alpha = any(component.is_alpha for component in frame.format.components)
             return Image.fromarray(frame.to_ndarray(format="rgba" if has_alpha else "rgb24"))
     except (av.error.FFmpegError, StopIteration) as error:

@@ -23,36 +23,36 @@ def kind_of_inputs(inputs: Sequence[str]) -> Modality:
     Raises: InputError when they are of several kinds, of none, missing, or the standard input.
     """
     counts: Counter[Modality] = Counter()
-    others: list[Path] = []
+    unknown_files: list[Path] = []
     for name in inputs:
         for file in _files(name):
             if is_features(file):
                 continue
             if (kind := kind_of_file(file)) is None:
-                others.append(file)
+                unknown_files.append(file)
             else:
                 counts[kind] += 1
     if len(counts) == 1:
         return next(iter(counts))
-    asked = ", ".join(map(shown, inputs))
+    names = ", ".join(map(shown, inputs))
     if not counts:
-        raise InputError(f"{asked}: {_nothing(inputs, others)}")
+        raise InputError(f"{names}: {_reason_without_kind(inputs, unknown_files)}")
     kinds = ", ".join(f"{NOUNS[kind]}: {count}" for kind, count in counts.most_common())
-    raise InputError(f"{asked}: of more than one kind ({kinds}). Choose a model: --model MODEL")
+    raise InputError(f"{names}: of more than one kind ({kinds}). Choose a model: --model MODEL")
 
 
-def _nothing(inputs: Sequence[str], others: Sequence[Path]) -> str:
+def _reason_without_kind(inputs: Sequence[str], unknown_files: Sequence[Path]) -> str:
     """Return the reason why inputs have no modality. others: files of no known kind."""
-    known = ", ".join(NOUNS.values())
-    if others:
-        first = others[0]
-        where = "" if [str(first)] == list(inputs) else f"{shown(first)} "
-        return f"no file has a known kind ({known}): {where}{_description(first)}. Choose a model: --model MODEL"
+    kinds = ", ".join(NOUNS.values())
+    if unknown_files:
+        first = unknown_files[0]
+        location = "" if [str(first)] == list(inputs) else f"{shown(first)} "
+        return f"no file has a known kind ({kinds}): {location}{_description(first)}. Choose a model: --model MODEL"
     if all(paths.exists(name) and Path(name).is_dir() for name in inputs):
-        return f"no files in this folder. Files of features, hidden files and pipes do not count. Possible: {known}"
+        return f"no files in this folder. Files of features, hidden files and pipes do not count. Possible: {kinds}"
     if all(not paths.exists(name) for name in inputs):
         return "no file matches this pattern. Check it, and quote it where the shell expands it"
-    return f"no files to read. Files of features do not count. Possible: {known}"
+    return f"no files to read. Files of features do not count. Possible: {kinds}"
 
 
 def _description(path: Path) -> str:

@@ -1,7 +1,7 @@
-"""The limits of decoding: how much memory and time one sample may take, and what is refused before it is decoded.
+"""The limits of decoding: the memory and time of one sample, and the sizes that are refused before decoding.
 
 docs/reproducibility-and-safety.md lists them. All of them together keep the memory of a run within 1.5 GB above that of
-the loaded network, whatever the files hold. What the network itself computes with comes on top.
+the loaded network, for all files. The memory of the network's forward pass is added to it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one sample may take. The command line and programs set some of them by the variables of ENVIRONMENT."""
+    """The memory and time that one sample may take. The command line and programs set some of them by the variables of
+    ENVIRONMENT."""
 
     memory_bytes: int = 1024 * _MIB
-    """What decoding one sample may allocate. A 24-bit image of PIL.Image.MAX_IMAGE_PIXELS (89 megapixels) takes 341 MiB
-    in Pillow, and 341 more while it is turned or composited over white."""
+    """The memory that decoding one sample may allocate. A 24-bit image of PIL.Image.MAX_IMAGE_PIXELS (89 megapixels)
+    takes 341 MiB in Pillow, and 341 more while it is turned or composited over white."""
     processes: int = min(4, os.cpu_count() or 1)
     """At most so many processes decode. 0: samples are decoded in the process that computes, where nothing but the
     limits below bounds their memory, and a decoder that crashes ends the run."""
@@ -62,14 +63,14 @@ class Limits:
     """Rows of one table that cannot be used. After so many the rest is not read: a file of a few hundred bytes can hold
     billions of empty rows."""
     prepared_bytes: int = 128 * _MIB
-    """What is ready for the network ahead of time."""
+    """The preprocessed inputs that wait for the network."""
     batch_bytes: int = 128 * _MIB
-    """Of one batch, where no batch size is asked for."""
+    """The inputs of one batch, where no batch size is requested."""
 
     @property
     def first_try_bytes(self) -> int:
-        """What several processes may allocate at the same time, each. A sample that fails with it is decoded again,
-        alone, with ``memory_bytes``."""
+        """The memory that each of several processes may allocate at the same time. A sample that fails with it is
+        decoded again, alone, with ``memory_bytes``."""
         return min(256 * _MIB, self.memory_bytes // max(1, self.processes))
 
 
@@ -80,11 +81,12 @@ ENVIRONMENT: Mapping[str, tuple[str, str]] = {
     "LAYERZOO_PROCESSOR_PIXELS": ("processor_pixels", "pixels of an image that a library's processor receives"),
     "LAYERZOO_AUDIO_SECONDS": ("audio_s", "seconds of audio for a network that takes a recording in one piece"),
 }
-"""The variables of the environment that change a limit: (attribute of Limits, what the value is)."""
+"""The variables of the environment that change a limit: (attribute of Limits, meaning of the value)."""
 
 
 def limits() -> Limits:
-    """Return the limits, as the environment says now. Raises: UsageError for a variable that is not such a number."""
+    """Return the limits, with those that the environment sets. Raises: UsageError for a variable that is not such a
+    number."""
     if _received is not None:
         return _received
     changed = _changed(*map(os.environ.get, ENVIRONMENT))
@@ -92,10 +94,10 @@ def limits() -> Limits:
 
 
 @lru_cache(maxsize=16)
-def _changed(*written: str | None) -> Mapping[str, Any]:
+def _changed(*values: str | None) -> Mapping[str, Any]:
     """Return the limits that the values of the variables of ENVIRONMENT change. Limits are read for each sample."""
     changed: dict[str, Any] = {}
-    for (variable, (name, meaning)), value in zip(ENVIRONMENT.items(), written, strict=True):
+    for (variable, (name, meaning)), value in zip(ENVIRONMENT.items(), values, strict=True):
         if value:
             changed[name] = _READ[name](_number(variable, value, meaning))
     if "seconds" in changed:
@@ -104,7 +106,7 @@ def _changed(*written: str | None) -> Mapping[str, Any]:
 
 
 def use(received: Limits) -> None:
-    """Have these limits in force from now on, whatever the environment says. In a decode process only."""
+    """Use these limits from now on, instead of those of the environment. In a decode process only."""
     global _received
     _received = received
 
@@ -134,13 +136,13 @@ def free_unused() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _number(variable: str, written: str, meaning: str) -> float:
+def _number(variable: str, text: str, meaning: str) -> float:
     try:
-        number = float(written)
+        number = float(text)
     except ValueError:
         number = -1
     if not (math.isfinite(number) and (number > 0 or (variable == "LAYERZOO_DECODE_PROCESSES" and number == 0))):
-        raise UsageError(f"{variable}={written!r} is not a number of {meaning}")
+        raise UsageError(f"{variable}={text!r} is not a number of {meaning}")
     return number
 
 

@@ -34,24 +34,24 @@ def lines(file: BinaryIO, *, keep_ends: bool = False) -> Iterator[bytes | Unusab
 
 def _raw_lines(file: BinaryIO) -> Iterator[bytes | UnusableError]:
     """Yield the lines with their ends; bytes.splitlines knows the three ends of a line and no others."""
-    read = getattr(file, "read1", file.read)
-    rest, skips = b"", False  # skips: the beginning of this line was too long, and has been reported
-    while block := read(_BLOCK_BYTES):
-        *whole, rest = (rest + block).splitlines(keepends=True)
-        if rest.endswith(b"\n"):  # after CR, LF may follow in the next block
-            whole.append(rest)
-            rest = b""
-        for line in whole:
+    read_block = getattr(file, "read1", file.read)
+    remainder, skips = b"", False  # skips: the beginning of this line was too long, and has been reported
+    while block := read_block(_BLOCK_BYTES):
+        *complete, remainder = (remainder + block).splitlines(keepends=True)
+        if remainder.endswith(b"\n"):  # after CR, LF may follow in the next block
+            complete.append(remainder)
+            remainder = b""
+        for line in complete:
             if not skips:
                 yield _checked(line)
             skips = False
-        if skips or len(rest) > MAX_LINE_BYTES + 1:  # the line goes on, or ends with the CR that is here already
-            ends = rest.endswith(b"\r")
+        if skips or len(remainder) > MAX_LINE_BYTES + 1:  # the line goes on, or ends with the CR that is here already
+            ends = remainder.endswith(b"\r")
             if not skips:
-                yield _checked(rest)
-            rest, skips = (b"\r" if ends else b""), True
-    if rest and not skips:
-        yield _checked(rest)
+                yield _checked(remainder)
+            remainder, skips = (b"\r" if ends else b""), True
+    if remainder and not skips:
+        yield _checked(remainder)
 
 
 def _checked(line: bytes) -> bytes | UnusableError:

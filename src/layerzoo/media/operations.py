@@ -1,6 +1,6 @@
-"""What a decode process does: each operation turns one encoded sample into parts that can be passed between processes.
+"""The operations of a decode process: each turns one encoded sample into parts that processes can exchange.
 
-The same operations run in the process that computes, where no other one can be started, or for samples in memory.
+The same operations run in the main process where no other one can be started, and for samples in memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from layerzoo.frame_sampling import FrameSampling
 from layerzoo.media.limits import limits, variable_of
 from layerzoo.media.plugin_formats import decoded_by_plugin
 from layerzoo.media.sample import UnusableError, failing_as, name_of
-from layerzoo.media.source import is_encoded, whole
+from layerzoo.media.source import encoded_bytes, is_encoded
 from layerzoo.spec import ImagePreprocess
 
 
@@ -43,9 +43,9 @@ def run(operation: str, source: Any, options: Mapping[str, Any]) -> Iterator[Par
 
     Args:
         operation: a name of OPERATIONS.
-        source: what the operation takes; a path, bytes and an open file always are.
+        source: the input of the operation, such as a path, bytes or an open file.
         options: of the operation. ``decoder``: the namespace of the plugin that reads the file.
-    Raises: SampleError, whatever a decoder raises; UnusableError for a table; other errors of the caller's.
+    Raises: SampleError for any exception of a decoder; UnusableError for a table; other errors of the caller's.
     """
     try:
         if decoder := options.get("decoder"):
@@ -108,21 +108,23 @@ def _image_module() -> ModuleType:
 def _in_memory(source: Any) -> Any:
     """Return the bytes of an open file, so that they can be read twice."""
     with failing_as(name_of(source)):
-        return whole(source)
+        return encoded_bytes(source)
 
 
 def _declared(values: ImagePreprocess | Mapping[str, Any]) -> ImagePreprocess:
     if isinstance(values, ImagePreprocess):
         return values
-    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return ImagePreprocess(**given)
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return ImagePreprocess(**fields)
 
 
 def _video(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
     """Yield the sampled frames, each as :func:`_image` returns it.
 
-    ``sampling``: the fields of a FrameSampling. Each part says how many times in a row its frame is sampled, and how
-    many frames are sampled of the video altogether.
+    ``sampling``: the fields of a FrameSampling. Each part states the number of times that its frame is sampled in a
+    row, and the total number of sampled frames.
     """
     with needs("video"):
         from layerzoo.media import image, video
@@ -138,7 +140,7 @@ def _audio(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
 
     ``hop``: from the start of a window to the start of the next; None for consecutive windows.
 
-    Long audio comes a window at a time, after a part that says so.
+    Long audio is sent window by window, after a part that announces it.
     """
     with needs("audio"):
         from layerzoo.media import audio
@@ -159,11 +161,11 @@ def _texts(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
         for cell in cells(Path(source), options.get("column")):
             batch.add(cell)
             if batch.is_full:
-                yield batch.taken()
+                yield batch.take()
     except UnusableError:
-        yield batch.taken()
+        yield batch.take()
         raise
-    yield batch.taken()
+    yield batch.take()
 
 
 class _Cells:
@@ -187,8 +189,8 @@ class _Cells:
     def is_full(self) -> bool:
         return len(self._lengths) == 1000 or self._size > 1 << 20
 
-    def taken(self) -> Part:
-        """Return all of them as a part; none are left."""
+    def take(self) -> Part:
+        """Remove all of them, and return them as a part."""
         part = Part({"lengths": self._lengths}, b"".join(self._texts))
         self._texts, self._lengths, self._size = [], [], 0
         return part

@@ -8,7 +8,7 @@ from PIL.Image import Image, Transpose
 
 EXIF_ORIENTATION = 0x0112
 
-# What undoes each stored orientation. Source: EXIF 2.32, tag Orientation.
+# The operation that undoes each stored orientation. Source: EXIF 2.32, tag Orientation.
 _BY_EXIF = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,

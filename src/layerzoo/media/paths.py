@@ -49,8 +49,8 @@ def matches(pattern: str) -> Iterator[Path]:
     pattern = _REPEATED.sub("**/", pattern)
     if pattern.count("**") > _MOST_WILDCARDS:
         raise UnusableError(f"a pattern has at most {_MOST_WILDCARDS} parts that are **, and this has more")
-    found = sorted(set(glob.glob(pattern, recursive=True)), key=shown)  # noqa: PTH207 - an absolute pattern, or a pathless one
-    return (path for path in map(Path, found) if not path.is_dir())
+    names = sorted(set(glob.glob(pattern, recursive=True)), key=shown)  # noqa: PTH207 - an absolute pattern, or a pathless one
+    return (path for path in map(Path, names) if not path.is_dir())
 
 
 def missing(name: str, *, hint: bool = True) -> str:
@@ -60,10 +60,10 @@ def missing(name: str, *, hint: bool = True) -> str:
         name: a path.
         hint: whether to search for the nearest names, which takes up to 20 µs for each file of the folder.
     """
-    parent, wanted = os.path.split(name)
+    parent, missing_name = os.path.split(name)
     try:
-        close = nearest(wanted, [path.name for path in Path(parent).iterdir()]) if hint else []
+        similar = nearest(missing_name, [path.name for path in Path(parent).iterdir()]) if hint else []
     except (OSError, ValueError):
-        close = []
-    hint_text = nearest_hint([shown(Path(parent, name)) for name in close])
+        similar = []
+    hint_text = nearest_hint([shown(Path(parent, name)) for name in similar])
     return f"no such file or folder. {hint_text}".removesuffix(". ")

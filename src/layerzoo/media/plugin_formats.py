@@ -21,15 +21,15 @@ def with_decoder(operation: str, source: Any, options: Mapping[str, Any]) -> Map
 
     Args:
         operation: a name of :data:`layerzoo.media.operations.OPERATIONS`.
-        source: what the operation takes.
+        source: the input of the operation.
         options: of the operation.
     Raises: PluginError if several plugins declare the format.
     """
     kind = _KINDS.get(operation)
     if kind is None or not isinstance(source, str | os.PathLike):
         return options
-    found = format_of(Path(source).name, kind)
-    return options if found is None else {**options, "decoder": found.namespace}
+    file_format = format_of(Path(source).name, kind)
+    return options if file_format is None else {**options, "decoder": file_format.namespace}
 
 
 def decoded_by_plugin(namespace: str, path: Path, operation: str) -> Any:

@@ -21,16 +21,16 @@ def without_metadata(file: BinaryIO) -> bytes | None:
     (layout) and 5.4 (naming).
     """
     file.seek(0)
-    kept, has_metadata = [file.read(8)], False
-    while kept[0] == _SIGNATURE and len(head := file.read(8)) == 8:
+    chunks, has_metadata = [file.read(8)], False
+    while chunks[0] == _SIGNATURE and len(head := file.read(8)) == 8:
         kind, length = head[4:], int.from_bytes(head[:4], "big")
         if bool(kind[0] & 32) and kind not in _KEPT:
             has_metadata = True
             file.seek(length + 4, os.SEEK_CUR)
         else:
-            kept.append(head + file.read(length + 4))
+            chunks.append(head + file.read(length + 4))
     file.seek(0)
-    return b"".join(kept) if has_metadata else None
+    return b"".join(chunks) if has_metadata else None
 
 
 def fix_transparency(image: Image.Image) -> None:

@@ -8,7 +8,7 @@ _report: Callable[[], None] | None = None
 
 
 def beat() -> None:
-    """Report that decoding goes on. Cheap enough for every packet."""
+    """Report that decoding makes progress. Cheap enough for every packet."""
     if _report is not None:
         _report()
 

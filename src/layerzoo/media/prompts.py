@@ -1,4 +1,4 @@
-"""Prompts: what is put before every text."""
+"""Prompts: texts that precede every input text."""
 
 from __future__ import annotations
 
@@ -48,37 +48,37 @@ class KnowsPrompts(Tokenizer, Protocol):
 
 
 class Prompt(NamedTuple):
-    """What is put before every text.
+    """The text that precedes every input text.
 
     text: as it is, with the space that separates it from a text.
-    excluded_tokens: how many tokens the model leaves out of its pooling for it; None where it pools them all.
+    excluded_tokens: the number of its tokens that the model does not pool; None where it pools them all.
     """
 
     text: str = ""
     excluded_tokens: int | None = None
 
 
-def choose_prompt(asked: str | None, tokenizer: Tokenizer, *, model: str, max_tokens: int) -> Prompt:
-    """Return the prompt that is asked for.
+def choose_prompt(prompt: str | None, tokenizer: Tokenizer, *, model: str, max_tokens: int) -> Prompt:
+    """Return the requested prompt.
 
     Args:
-        asked: the name of one of the model's prompts, or the text of any other; None: the model's default.
+        prompt: the name of one of the model's prompts, or the text of any other; None: the model's default.
         tokenizer: of the model.
         model: its id, for the message.
         max_tokens: where its texts are truncated.
     Raises: UsageError for a single word that is not the name of a prompt, where the model has prompts.
     """
-    known = tokenizer.prompts if isinstance(tokenizer, KnowsPrompts) else None
-    if asked is not None and not isinstance(asked, str):
-        raise UsageError(f"prompt={asked!r} is neither the name of a prompt nor a text")
-    if known is None:
-        return Prompt(asked or "")
-    text = known.default if asked is None else known.texts.get(asked, asked)
-    if asked and asked not in known.texts and any(known.texts.values()) and _NAME.fullmatch(asked):
-        close = nearest(asked, list(known.texts))
-        hint = nearest_hint(close)
+    prompts = tokenizer.prompts if isinstance(tokenizer, KnowsPrompts) else None
+    if prompt is not None and not isinstance(prompt, str):
+        raise UsageError(f"prompt={prompt!r} is neither the name of a prompt nor a text")
+    if prompts is None:
+        return Prompt(prompt or "")
+    text = prompts.default if prompt is None else prompts.texts.get(prompt, prompt)
+    if prompt and prompt not in prompts.texts and any(prompts.texts.values()) and _NAME.fullmatch(prompt):
+        similar = nearest(prompt, list(prompts.texts))
+        hint = nearest_hint(similar)
         raise UsageError(
-            f"{model} has no prompt named '{asked}'. {hint}All: {', '.join(known.texts)}. "
-            f"To give a prompt of one word as text, end it with the space before the text: '{asked} '"
+            f"{model} has no prompt named '{prompt}'. {hint}All: {', '.join(prompts.texts)}. "
+            f"To give a prompt of one word as text, end it with the space before the text: '{prompt} '"
         )
-    return Prompt(text, known.length(text, max_tokens) if text and not known.is_pooled else None)
+    return Prompt(text, prompts.length(text, max_tokens) if text and not prompts.is_pooled else None)

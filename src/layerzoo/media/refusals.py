@@ -12,7 +12,7 @@ _POSSIBLE = (
 
 
 def refused(inputs: Any) -> str | None:
-    """Return what to pass instead of inputs that cannot be read; None if they can be iterated over."""
+    """Return advice for inputs that cannot be read; None if they can be iterated over."""
     library = type(inputs).__module__.partition(".")[0]
     if isinstance(inputs, Mapping):
         keys = ", ".join(map(repr, list(inputs)[:5]))

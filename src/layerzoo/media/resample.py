@@ -60,18 +60,18 @@ def _doubled(rate_hz: int, least_hz: int) -> int:
 
 def _converted(blocks: Iterator[NDArray[np.float32]], rate_hz: int, target_hz: int) -> Iterator[NDArray[np.float32]]:
     stream: soxr.ResampleStream | None = None
-    before: NDArray[np.float32] | None = None
+    previous: NDArray[np.float32] | None = None
     for block in blocks:
         if len(block) == 0:
-            if before is None:
+            if previous is None:
                 yield block
             continue
-        if before is not None:
-            stream = stream or _stream(before, rate_hz, target_hz)
-            yield stream.resample_chunk(before)
-        before = block
-    if before is not None:
-        yield (stream or _stream(before, rate_hz, target_hz)).resample_chunk(before, last=True)
+        if previous is not None:
+            stream = stream or _stream(previous, rate_hz, target_hz)
+            yield stream.resample_chunk(previous)
+        previous = block
+    if previous is not None:
+        yield (stream or _stream(previous, rate_hz, target_hz)).resample_chunk(previous, last=True)
 
 
 def _stream(block: NDArray[np.float32], rate_hz: int, target_hz: int) -> soxr.ResampleStream:

@@ -1,4 +1,4 @@
-"""One sample: its id, where it comes from, and how its failure is said."""
+"""A sample: its id, its source, and its error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class UnusableError(ValueError):
 
 @contextmanager
 def failing_as(id: str) -> Iterator[None]:
-    """Whatever turns out unusable within is the failure of this sample."""
+    """Turn an UnusableError inside the ``with`` block into the SampleError of this sample."""
     try:
         yield
     except UnusableError as refusal:
@@ -40,8 +40,8 @@ def failing_as(id: str) -> Iterator[None]:
 
 def shown(path: str | os.PathLike[str]) -> str:
     """Return a path as an id: with forward slashes, and valid Unicode whatever bytes the file system holds."""
-    named = os.fspath(path).replace(os.sep, "/")
-    return named.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = os.fspath(path).replace(os.sep, "/")
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def name_of(source: object) -> str:

@@ -91,7 +91,7 @@ def samples(
         raise InputError(f"layout= and value_range= are for images, and the model takes {NOUNS[modality]}")
     black_and_white = check_declaration(layout, value_range)
     passed_over: list[str] = []
-    items = _Finder(modality, column, passed_over, decoder, ids, layout, black_and_white).found(inputs)
+    items = _Finder(modality, column, passed_over, decoder, ids, layout, black_and_white).items(inputs)
     first = next(items, None)
     if first is None:
         raise InputError(f"no samples: the {type(inputs).__name__} that was given holds no {NOUNS[modality]}")
@@ -128,7 +128,7 @@ class _Finder:
         self.layout = layout
         self.value_range = value_range
 
-    def found(self, inputs: Any) -> Iterator[Item]:
+    def items(self, inputs: Any) -> Iterator[Item]:
         if isinstance(inputs, str | os.PathLike):
             if self.ids is not None:
                 raise InputError("ids= is for inputs in memory. The samples of a path have their paths as ids")
@@ -155,7 +155,7 @@ class _Finder:
         return self._of_items((sample_of(value, self.modality) for value in values), self.ids)
 
     def _values(self, inputs: Any) -> Iterable[Any]:
-        """Return the samples in memory, one by one. Raises: InputError for what is none."""
+        """Return the samples in memory, one by one. Raises: InputError for another type."""
         if dataset.is_loader(inputs):
             return map(self._first, dataset.items_of_batches(inputs))
         if dataset.is_dataset(inputs):
@@ -200,7 +200,7 @@ class _Finder:
         )
 
     def _first(self, item: Any) -> Any:
-        """Return the sample of a dataset's item, which may be a tuple of it and other things."""
+        """Return the sample of a dataset's item, which may be a tuple that begins with it."""
         if not isinstance(item, tuple | list) or self._is_audio(item) or not item:
             return item
         if self.modality == "audio" and dataset.is_tensor(item[0]) and len(item) > 1 and isinstance(item[1], int):
@@ -235,14 +235,14 @@ class _Finder:
             yield Sample(name, item.source) if isinstance(item, Sample) else SampleError(name, item.reason)
 
     def _of_item(self, name: str | os.PathLike[str]) -> Iterator[Item]:
-        """Yield the samples of a path in a list. Its failure is a SampleError, and the others go on."""
+        """Yield the samples of a path in a list. A failure is yielded as a SampleError, and the next path is read."""
         try:
             yield from self._of_path(name)
         except UnusableError as refusal:
             yield SampleError(shown(name), str(refusal))
 
     def _of_named_input(self, name: str | os.PathLike[str]) -> Iterator[Item]:
-        """Yield the samples of the only input. Its failure is an InputError, unless a part of it is usable."""
+        """Yield the samples of the only input. A failure is raised as an InputError, unless a part of it is usable."""
         items = self._of_path(name)
         try:
             yield next(items)
@@ -257,20 +257,20 @@ class _Finder:
             yield SampleError(shown(name), str(refusal))
 
     def _of_path(self, name: str | os.PathLike[str]) -> Iterator[Item]:
-        named = os.fspath(name)
-        if named == "-":
+        text = os.fspath(name)
+        if text == "-":
             yield from self._of_standard_input()
-        elif paths.exists(named):
-            path = Path(named)
-            yield from self._of_folder(path) if path.is_dir() else self._of_file(path, shown(named))
-        elif paths.is_pattern(named):
-            files = list(paths.matches(named))
+        elif paths.exists(text):
+            path = Path(text)
+            yield from self._of_folder(path) if path.is_dir() else self._of_file(path, shown(text))
+        elif paths.is_pattern(text):
+            files = list(paths.matches(text))
             if not files:
                 raise UnusableError("no file matches this pattern")
             yield from self._of_files(files, f"no file matches that is of the model's kind ({NOUNS[self.modality]})")
         else:
             self.missing += 1
-            raise UnusableError(paths.missing(named, hint=self.missing <= _HINTS))
+            raise UnusableError(paths.missing(text, hint=self.missing <= _HINTS))
 
     def _of_standard_input(self) -> Iterator[Item]:
         if self.modality == "text":
@@ -313,12 +313,12 @@ class _Finder:
 
     def _some(self, items: Iterator[Item], nothing: str, empty: str | None = None) -> Iterator[Item]:
         """Yield the items. Raises: UnusableError when there are none. empty: the reason if no file was passed over."""
-        before = len(self.passed_over)
+        count_before = len(self.passed_over)
         first = next(items, None)
         if first is None:
-            others = self.passed_over[before:]
-            told = f"; passed over: {', '.join(others[:3])}{' …' if len(others) > 3 else ''}" if others else ""
-            raise UnusableError(nothing + told if others or empty is None else empty)
+            skipped = self.passed_over[count_before:]
+            hint = f"; passed over: {', '.join(skipped[:3])}{' …' if len(skipped) > 3 else ''}" if skipped else ""
+            raise UnusableError(nothing + hint if skipped or empty is None else empty)
         yield first
         yield from items
 

@@ -18,17 +18,17 @@ HEAD_BYTES = 16_384
 
 
 class Content(NamedTuple):
-    """What the bytes of a file are: ``Content("audio", "wav")``."""
+    """The content of a file, by its bytes: ``Content("audio", "wav")``."""
 
     modality: Modality
     format: str
 
 
 def kind_of_file(path: str | os.PathLike[str]) -> Modality | None:
-    """Return the modality of a file: that of a format which a plugin declares; what its content says; else its suffix;
-    else text, where it reads as text.
+    """Return the modality of a file: that of a format which a plugin declares; that of its content; else that of its
+    suffix; else text, where it reads as text.
 
-    A file that cannot be read has the modality of its suffix. None: neither says anything.
+    A file that cannot be read has the modality of its suffix. None: neither determines one.
     """
     if (declared := format_of(PurePath(path).name)) is not None and declared.kind != "weights":
         return declared.kind
@@ -124,8 +124,8 @@ def looks_like(file: BinaryIO) -> str:
     file.seek(0)
     head = file.read(_OTHER_BYTES)
     file.seek(0)
-    other = next((noun for signature, noun in _OTHER_FORMATS.items() if head.startswith(signature)), None)
-    return f"looks like {other}" if other else "its content is of no kind that is known here"
+    other_format = next((noun for signature, noun in _OTHER_FORMATS.items() if head.startswith(signature)), None)
+    return f"looks like {other_format}" if other_format else "its content is of no kind that is known here"
 
 
 _OTHER_BYTES = 16

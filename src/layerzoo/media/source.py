@@ -46,10 +46,10 @@ def opened(source: Encoded) -> Iterator[BinaryIO]:
         with file:
             yield file
         return
-    yield io.BytesIO(whole(source))
+    yield io.BytesIO(encoded_bytes(source))
 
 
-def whole(source: bytes | bytearray | memoryview | IO[bytes]) -> bytes | bytearray | memoryview:
+def encoded_bytes(source: bytes | bytearray | memoryview | IO[bytes]) -> bytes | bytearray | memoryview:
     """Return the bytes of an encoded sample that is not a path.
 
     Raises: UnusableError when there is nothing to read, or more than may be handed over in memory.

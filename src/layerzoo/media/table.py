@@ -29,7 +29,7 @@ Cell = str | bytes | UnusableError
 def cells_of_csv(file: BinaryIO, column: str | None, *, delimiter: str) -> Iterator[Cell]:
     """Yield the cell of each row below the header.
 
-    Quotes are as RFC 4180 has them. What is malformed ends the reading, since what follows cannot be trusted. Empty
+    Quotes are as RFC 4180 has them. A malformed row ends the reading, since the rows after it cannot be trusted. Empty
     lines are not rows, unless there is only one column.
     Raises: UnusableError if the column is ambiguous.
     """
@@ -122,7 +122,7 @@ def _too_large() -> str:
 
 
 def _rows_of_a_batch(metadata: Any) -> int:
-    """So many that a batch has some megabytes, if the file tells the truth about its size."""
+    """The number of rows for which a batch has some megabytes, if the file states its size correctly."""
     size: int = sum(metadata.row_group(i).total_byte_size for i in range(min(metadata.num_row_groups, 1000)))
     rows: int = metadata.num_rows
     return max(1, min(1024, _BATCH_BYTES * max(1, rows) // max(1, size)))
@@ -140,15 +140,15 @@ def _cells_of_array(column: Any) -> Iterator[Cell]:
             position = index.as_py()
             yield _text_or_refusal(None if position is None else texts[position].as_py())
         return
-    plain = column if dictionary is None else column.dictionary_decode()
-    for start in range(0, len(plain), 64):
-        part = plain.slice(start, 64)
+    decoded = column if dictionary is None else column.dictionary_decode()
+    for start in range(0, len(decoded), 64):
+        part = decoded.slice(start, 64)
         for value in part.cast(pa.large_string()).cast(pa.large_binary()).to_pylist():
             yield _text_or_refusal(value)
 
 
 def chosen_column(column: str | None, columns: Sequence[str], texts: Sequence[str]) -> str:
-    """Return the column that is asked for, or called text, or the only one that may hold texts."""
+    """Return the requested column, or the one called text, or the only one that may hold texts."""
     if column is not None and column not in columns:
         raise UnusableError(f"there is no column '{column}'. Columns: {listed(columns)}")
     if column is not None:
@@ -157,15 +157,15 @@ def chosen_column(column: str | None, columns: Sequence[str], texts: Sequence[st
         return DEFAULT_COLUMN
     if len(texts) == 1:
         return texts[0]
-    found = f"{len(texts)} columns of text" if texts else "no column of text"
+    problem = f"{len(texts)} columns of text" if texts else "no column of text"
     raise UnusableError(
-        f"{found} and none called '{DEFAULT_COLUMN}': say which (column=, --column). Columns: {listed(columns)}"
+        f"{problem} and none called '{DEFAULT_COLUMN}': say which (column=, --column). Columns: {listed(columns)}"
     )
 
 
 def listed(names: Sequence[str]) -> str:
-    few = ", ".join(name if len(name) <= 100 else f"{name[:97]}…" for name in names[:_LISTED])
-    return f"{few}, … ({len(names)} in all)" if len(names) > _LISTED else few or "none"
+    shortened = ", ".join(name if len(name) <= 100 else f"{name[:97]}…" for name in names[:_LISTED])
+    return f"{shortened}, … ({len(names)} in all)" if len(names) > _LISTED else shortened or "none"
 
 
 def _text_or_refusal(value: Any) -> Cell:
@@ -186,7 +186,7 @@ def _csv_rows(file: BinaryIO, delimiter: str) -> Iterator[list[str]]:
 class _CsvLines(Iterator[str]):
     """Lines with their ends, which belong to a quoted cell, as of a file that is open with ``newline=""``.
 
-    row_bytes: how many were read of this row. A quoted cell may go on over any number of lines, and a row over any
+    row_bytes: the number of bytes of this row that were read. A quoted cell may span any number of lines, and a row any
     number of cells.
     """
 
@@ -205,20 +205,20 @@ class _CsvLines(Iterator[str]):
 
 
 def _check_delimiter(header: Sequence[str], delimiter: str) -> None:
-    if len(header) == 1 and (other := next((mark for mark in ",;\t|" if mark in header[0]), None)):
-        raise UnusableError(f"its columns are separated by {other!r}: separate them with {delimiter!r}")
+    if len(header) == 1 and (actual := next((mark for mark in ",;\t|" if mark in header[0]), None)):
+        raise UnusableError(f"its columns are separated by {actual!r}: separate them with {delimiter!r}")
 
 
 def _columns_of_text(header: Sequence[str], rows: Iterator[list[str]]) -> list[str]:
     """Return the columns that may hold texts: all but those that hold numbers throughout the first rows."""
     numbers: set[int] = set()
-    others: set[int] = set()
+    texts: set[int] = set()
     with suppress(csv.Error):  # found again, and reported, where the rows are read
         for row in islice(rows, 1, 1 + INSPECTED_ROWS):
             for i, cell in enumerate(row):
                 if cell:
-                    (numbers if _is_number(cell) else others).add(i)
-    return [name for i, name in enumerate(header) if i not in numbers - others]
+                    (numbers if _is_number(cell) else texts).add(i)
+    return [name for i, name in enumerate(header) if i not in numbers - texts]
 
 
 def _is_number(cell: str) -> bool:

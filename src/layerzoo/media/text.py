@@ -16,18 +16,19 @@ from layerzoo.media.sample import UnusableError, failing_as
 __all__ = ["KnowsUnknown", "TensorTokenizer", "TextArguments", "Tokenizer"]
 
 OVERLAP_SHARE = 1 / 8
-"""Of a chunk, what it shares with each neighbour where nothing else is asked for."""
+"""The fraction of a chunk that it shares with each neighbour by default."""
 
 UNKNOWN_SHARE = 0.03
-"""Of the tokens of some texts, how many may be unknown before that is worth a warning.
+"""The fraction of unknown tokens above which a warning is logged.
 
 Through a vocabulary of English: 0.001 of 37,185 tweets, 0.01 of those with emoji, 0.027 of those with more than a tenth
 of other characters than ASCII; and 0.04 of Korean, 0.14 of Hindi, 0.15 of Japanese, 0.66 of Chinese, all of Thai.
 """
 SEGMENT = 100_000
-"""Characters after which a text is taken apart for its tokenizer, whose memory is hundreds of times a text's size."""
+"""The number of characters above which a text is split for its tokenizer, whose memory is hundreds of times the size of
+a text."""
 _SEAM = re.compile(r"(?<=\w)(?=\s\w)|(?<=[^\w\s])(?=\w)")
-"""Where a text may come apart: before the space between two words, or between a full stop and what follows it."""
+"""Positions at which a text may be split: before the space between two words, or after a full stop."""
 _AROUND_SEAM = 200
 _SEAMS_TRIED = 20
 
@@ -145,13 +146,13 @@ class Chunk(NamedTuple):
         span: the positions whose features belong to this chunk. The others are tokens of a neighbouring chunk, and
             special tokens that are not at an end of the text.
         special: the number of special tokens before and after the tokens of the text.
-        others: further inputs of the network for the same positions, by the name of the argument.
+        extra_inputs: further inputs of the network for the same positions, by the name of the argument.
     """
 
     ids: list[int]
     span: tuple[int, int]
     special: tuple[int, int] = (0, 0)
-    others: Mapping[str, Sequence[int]] = MappingProxyType({})
+    extra_inputs: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
 class Tokens(NamedTuple):
@@ -206,14 +207,14 @@ def tokenise(text: str, tokenizer: Tokenizer, max_tokens: int, *, overlap: int |
     """
     before, after = len(tokenizer.prefix), len(tokenizer.suffix)
     room = room_for(tokenizer, max_tokens, overlap or 0)
-    whole = _whole(text, tokenizer)
-    token_ids = whole[tokenizer.arguments.ids]
+    all_tokens = _untruncated(text, tokenizer)
+    token_ids = all_tokens[tokenizer.arguments.ids]
     content = token_ids[before : len(token_ids) - after]
     if not content:
         raise EmptySampleError("text", "no tokens: the tokenizer makes nothing of it")
 
     def chunk(start: int, span: tuple[int, int] | None = None) -> Chunk:
-        cut = {name: _cut(values, before, after, start, start + room) for name, values in whole.items()}
+        cut = {name: _cut(values, before, after, start, start + room) for name, values in all_tokens.items()}
         ids = cut.pop(tokenizer.arguments.ids)
         return Chunk(ids, span or (0, len(ids)), (before, after), MappingProxyType(cut))
 
@@ -236,8 +237,8 @@ def tokenise(text: str, tokenizer: Tokenizer, max_tokens: int, *, overlap: int |
     return Tokens(chunks, total=len(content), unknown=_unknown(tokenizer, content), left_out=0)
 
 
-def _whole(text: str, tokenizer: Tokenizer) -> Mapping[str, list[int]]:
-    """Every tensor of a text that is not truncated, including special tokens, by the name of its argument."""
+def _untruncated(text: str, tokenizer: Tokenizer) -> Mapping[str, list[int]]:
+    """Return every tensor of a text that is not truncated, including special tokens, by the name of its argument."""
     if not gives_tensors(tokenizer):
         return {tokenizer.arguments.ids: [*tokenizer.prefix, *encode(text, tokenizer), *tokenizer.suffix]}
     segments = [tokenizer.tensors(segment) for segment in _segments(text, tokenizer)]
@@ -328,8 +329,8 @@ def _segments(text: str, tokenizer: Tokenizer) -> Iterator[str]:
     while (seam := _seam(text, start, tokenizer)) is not None:
         yield text[start:seam]
         start = seam
-    rest = len(text) - start
-    if rest > SEGMENT and rest > (most := limits().unbroken_characters):
+    remaining = len(text) - start
+    if remaining > SEGMENT and remaining > (most := limits().unbroken_characters):
         raise SampleError(
             "text",
             f"more than {most:,} characters without a space or a punctuation mark, which is the limit. Next: split it",
@@ -340,10 +341,10 @@ def _segments(text: str, tokenizer: Tokenizer) -> Iterator[str]:
 def _seam(text: str, start: int, tokenizer: Tokenizer) -> int | None:
     """Return a position to split a text at, at least a segment after ``start``; None if there is none."""
     for begin in range(start + SEGMENT, len(text) - SEGMENT, SEGMENT):
-        for found in islice(_SEAM.finditer(text, begin, begin + SEGMENT), _SEAMS_TRIED):
-            left, right = _around(text, found.start())
+        for match in islice(_SEAM.finditer(text, begin, begin + SEGMENT), _SEAMS_TRIED):
+            left, right = _around(text, match.start())
             if [*tokenizer.encode(left), *tokenizer.encode(right)] == list(tokenizer.encode(left + right)):
-                return found.start()
+                return match.start()
     return None
 
 

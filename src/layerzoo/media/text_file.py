@@ -28,25 +28,25 @@ _BINARY = {".parquet"}
 
 
 def texts(path: Path, column: str | None, decoder: Decoder = IN_PROCESS) -> Iterator[Sample | SampleError]:
-    """Each text of a file, with the id ``path:ROW``; rows and lines count from 1, and a header does not count.
+    """Yield each text of a file, with the id ``path:ROW``; rows and lines count from 1, and a header does not count.
 
     decoder: reads files of a binary format.
     Raises: UnusableError when the file as a whole is: empty, of another kind, without a column to take.
     """
-    found = _decoded(path, column, decoder) if path.suffix.lower() in _BINARY else cells(path, column)
-    yield from numbered(found, shown(path))
+    values = _decoded(path, column, decoder) if path.suffix.lower() in _BINARY else cells(path, column)
+    yield from numbered(values, shown(path))
 
 
 def cells(path: Path, column: str | None) -> Iterator[Cell]:
-    """Each text of a file, or why there is none. Raises: as :func:`texts`."""
+    """Yield each text of a file, or the error of its row. Raises: as :func:`texts`."""
     with opened(path) as file:
-        read = _TABLES.get(path.suffix.lower())
+        reader = _TABLES.get(path.suffix.lower())
         _check_text(file, path)
-        if read is None and column is not None:
+        if reader is None and column is not None:
             raise UnusableError(
                 f"has lines and no columns, so '{column}' means nothing. Tables are {', '.join(_TABLES)}"
             )
-        yield from read(file, column) if read else lines(file)
+        yield from reader(file, column) if reader else lines(file)
 
 
 def _decoded(path: Path, column: str | None, decoder: Decoder) -> Iterator[Cell]:
@@ -63,10 +63,10 @@ def _decoded(path: Path, column: str | None, decoder: Decoder) -> Iterator[Cell]
         raise UnusableError(error.reason) from error
 
 
-def numbered(found: Iterator[Cell], name: str) -> Iterator[Sample | SampleError]:
+def numbered(values: Iterator[Cell], name: str) -> Iterator[Sample | SampleError]:
     """Yield a sample for each text, and a failure for each refusal. After very many failures the rest is not read."""
     failed, most = 0, limits().failed_rows
-    for row, cell in enumerate(found, start=1):
+    for row, cell in enumerate(values, start=1):
         row_id = f"{name}:{row}"
         if not isinstance(cell, UnusableError):
             yield Sample(row_id, cell)

@@ -1,8 +1,8 @@
 """Read the TIFF layouts that Pillow refuses, or misreads silently.
 
 Pillow (13.0) scales 12 bits as if they were 16, ignores that white is zero in 16 bits, and reads uncompressed planes
-of 16 bits as 8. Here libtiff, through Pillow, decompresses such a file as rows of bytes, and the samples are taken
-from those.
+of 16 bits as 8. Here libtiff, through Pillow, decompresses such a file as rows of bytes, and the samples are read from
+those.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Layout:
     """How the first image of a TIFF file is stored, by its tags (TIFF 6.0)."""
 
     def __init__(self, file: BinaryIO) -> None:
-        """Raises: whatever Pillow raises for damaged tags."""
+        """Raises: the exceptions of Pillow for damaged tags."""
         file.seek(0)
         head = file.read(16)
         is_motorola = head[:2] == b"MM"
@@ -131,7 +131,7 @@ def fix_palette(image: Image.Image, layout: Layout) -> None:
 def read(file: BinaryIO, layout: Layout) -> Image.Image:
     """Decode the first image, upright, in 8 bits: mode L, LA, RGB or RGBA.
 
-    Raises: UnusableError; whatever Pillow raises for damaged data.
+    Raises: UnusableError; the exceptions of Pillow for damaged data.
     """
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and layout.width * layout.height > limit:
@@ -148,15 +148,15 @@ def read(file: BinaryIO, layout: Layout) -> Image.Image:
     top = 2**layout.bits - 1
     colors = _COLORS[layout.photometric]
     extra = layout.extra or ((_UNASSOCIATED,) if layout.samples == colors + 1 and colors == 3 else ())
-    kept = colors + (1 if extra and extra[0] in (_ASSOCIATED, _UNASSOCIATED) and values.shape[2] > colors else 0)
-    pixels = ((values[..., :kept].astype(np.uint32) * 255 + top // 2) // top).astype(np.uint8)
+    channels = colors + (1 if extra and extra[0] in (_ASSOCIATED, _UNASSOCIATED) and values.shape[2] > colors else 0)
+    pixels = ((values[..., :channels].astype(np.uint32) * 255 + top // 2) // top).astype(np.uint8)
     if layout.photometric == 0:
         pixels[..., 0] = 255 - pixels[..., 0]
-    if kept > colors and extra[0] == _ASSOCIATED:
+    if channels > colors and extra[0] == _ASSOCIATED:
         alpha = np.maximum(pixels[..., -1:], 1).astype(np.uint32)
         divided = (pixels[..., :-1].astype(np.uint32) * 255 + alpha // 2) // alpha
         pixels[..., :-1] = np.minimum(divided, 255)
-    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[kept]
+    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
     # Not Image.fromarray(…, mode): the argument is deprecated, and two channels are guessed as LA anyway.
     image = Image.frombytes(mode, (layout.width, layout.height), np.ascontiguousarray(pixels).tobytes())
     return upright(image, layout.tags.get(EXIF_ORIENTATION, 1))
@@ -201,13 +201,13 @@ def _unpacked(rows: NDArray[np.uint8], count: int, bits: int, *, is_little: bool
 
 def _rows(file: BinaryIO, layout: Layout, plane: int, samples: int) -> NDArray[np.uint8]:
     """Return the decompressed bytes of each row: the strips or tiles, read as an image of one byte a pixel."""
-    bits, old = layout.bits, layout.tags
+    bits, stored_tags = layout.bits, layout.tags
     assert bits is not None
 
     def in_bytes(pixels: int) -> int:
         return math.ceil(pixels * samples * bits / 8)
 
-    is_tiled = TILE_OFFSETS in old
+    is_tiled = TILE_OFFSETS in stored_tags
     pieces = list(_pieces(file, layout, plane, is_tiled))
     tags = {
         WIDTH: [in_bytes(layout.width)],
@@ -215,15 +215,15 @@ def _rows(file: BinaryIO, layout: Layout, plane: int, samples: int) -> NDArray[n
         BITS: [8],
         COMPRESSION: [layout.compression],
         PHOTOMETRIC: [1],
-        FILL_ORDER: [int(old.get(FILL_ORDER, 1))],
+        FILL_ORDER: [int(stored_tags.get(FILL_ORDER, 1))],
         SAMPLES: [1],
         TILE_COUNTS if is_tiled else STRIP_COUNTS: [len(piece) for piece in pieces],
     }
     if is_tiled:
-        tags |= {TILE_WIDTH: [in_bytes(int(old[TILE_WIDTH]))], TILE_HEIGHT: [int(old[TILE_HEIGHT])]}
+        tags |= {TILE_WIDTH: [in_bytes(int(stored_tags[TILE_WIDTH]))], TILE_HEIGHT: [int(stored_tags[TILE_HEIGHT])]}
     else:
-        tags[ROWS_PER_STRIP] = [min(layout.height, int(old.get(ROWS_PER_STRIP, layout.height)))]
-    order = "<" if old.prefix == b"II" else ">"
+        tags[ROWS_PER_STRIP] = [min(layout.height, int(stored_tags.get(ROWS_PER_STRIP, layout.height)))]
+    order = "<" if stored_tags.prefix == b"II" else ">"
     data = _tiff(tags, TILE_OFFSETS if is_tiled else STRIP_OFFSETS, pieces, order)
     with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
         return np.asarray(image)
@@ -236,8 +236,8 @@ def _pieces(file: BinaryIO, layout: Layout, plane: int, is_tiled: bool) -> Itera
     # Old programs leave the counts out where there is one strip.
     lengths = _all(layout.tags[counts]) if counts in layout.tags else [file.seek(0, os.SEEK_END) - starts[0]]
     per_plane = len(starts) // (layout.samples if layout.is_planar else 1)
-    if per_plane < (needed := _pieces_of_a_plane(layout, is_tiled)):
-        raise UnusableError(f"truncated or damaged: {per_plane} of {needed} strips or tiles")
+    if per_plane < (required := _pieces_of_a_plane(layout, is_tiled)):
+        raise UnusableError(f"truncated or damaged: {per_plane} of {required} strips or tiles")
     for start, length in list(zip(starts, lengths, strict=False))[plane * per_plane : (plane + 1) * per_plane]:
         file.seek(start)
         piece = file.read(length)

@@ -54,7 +54,7 @@ _STRICT_REFERENCES = ("h264",)
 """Codecs in which no frame is predicted from one that is marked as no reference (ITU-T H.264, nal_ref_idc). In H.265
 frames of a higher temporal layer may be."""
 _SEEK_GAP = 8
-"""Packets. To seek over fewer costs more than to decode them: the decoder's threads start anew."""
+"""Packets. To seek over fewer costs more than to decode them: the decoder's threads are started again."""
 
 _STEP_BACK_S = Fraction(1, 10)
 """A time that steps back further is that of an appended file, as in FFmpeg's command line (ts_discontinuity_detect)."""
@@ -85,7 +85,7 @@ class Frame(NamedTuple):
 
 
 class SampledFrame(NamedTuple):
-    """A frame, how many times in a row it is sampled, and the number of all frames that are sampled of the video."""
+    """A frame, the number of times that it is sampled in a row, and the number of all sampled frames of the video."""
 
     frame: Frame
     times: int
@@ -187,7 +187,7 @@ def _increasing(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 def _counted(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """Return each number with how many times in a row it occurs."""
+    """Return each number with the number of times that it occurs in a row."""
     return [(number, sum(1 for _ in group)) for number, group in groupby(numbers)]
 
 
@@ -212,15 +212,15 @@ class _OtherFramesError(Exception):
 def _sample(file: BinaryIO, sampling: FrameSampling) -> Iterator[SampledFrame]:
     """Sample frames by the times of packets. Where the decoded frames differ from these, decode all of them first."""
     packets = _read_packets(file)
-    done = 0
+    yielded = 0
 
     def attempt(timeline: Timeline, cuts: Sequence[int]) -> Generator[SampledFrame, None, bool]:
         """Yield the frames up to one that differs from its packet. Returns: whether there was none."""
-        nonlocal done
+        nonlocal yielded
         try:
             for item in _sampled_by_packets(file, packets, timeline, sampling, cuts):
                 yield item
-                done += 1
+                yielded += 1
         except (_OtherFramesError, av.error.FFmpegError):
             progress.beat()
             return False
@@ -233,12 +233,14 @@ def _sample(file: BinaryIO, sampling: FrameSampling) -> Iterator[SampledFrame]:
     if packets.timeline is not None and may_choose and (yield from attempt(packets.timeline, ())):
         return
     timeline, cuts = _decoded_timeline(file, packets, sampling)
-    known = packets.timeline
-    are_times_known = with_scenes and known is not None and np.array_equal(known.since, timeline.since)
+    packet_timeline = packets.timeline
+    are_times_known = (
+        with_scenes and packet_timeline is not None and np.array_equal(packet_timeline.since, timeline.since)
+    )
     if are_times_known and (yield from attempt(timeline, cuts)):
         return
     for at, item in enumerate(_sampled_in_order(file, timeline, chosen_frames(sampling, timeline, cuts))):
-        if at >= done:
+        if at >= yielded:
             yield item
 
 
@@ -262,16 +264,16 @@ def _sampled_by_packets(
 def _sampled_in_order(file: BinaryIO, timeline: Timeline, chosen: Sequence[int]) -> Iterator[SampledFrame]:
     """Decode from the first frame on, without seeking."""
     for run in _increasing(chosen):
-        wanted = dict(_counted(run))
+        pending = dict(_counted(run))
         with closing(_displayed(file)) as frames:
             for number, (frame, aspect, _) in enumerate(frames):
-                if number in wanted:
+                if number in pending:
                     time_s = timeline.time_s(number)
                     image = _upright(frame, aspect, time_s)
-                    yield SampledFrame(Frame(time_s, image, number), wanted.pop(number), len(chosen))
-                if not wanted:
+                    yield SampledFrame(Frame(time_s, image, number), pending.pop(number), len(chosen))
+                if not pending:
                     break
-        if wanted:
+        if pending:
             raise UnusableError("damaged: it decodes to fewer frames each time")
 
 
@@ -324,12 +326,12 @@ def _read_packets(file: BinaryIO) -> _Packets:
         in_order = container_.format.name == "avi"
         unit_s = Fraction(stream.time_base or 0)
     times, marks = np.array(stamps, np.int64), np.frombuffer(bytes(flags), np.uint8)
-    shown = np.flatnonzero(marks < 2)
-    if not len(shown):
+    displayed = np.flatnonzero(marks < 2)
+    if not len(displayed):
         raise UnusableError("no frames in its video stream")
     if not last_is_whole:
         raise UnusableError("truncated: its last frame is incomplete")
-    frames = shown[np.argsort(times[shown], kind="stable")]
+    frames = displayed[np.argsort(times[displayed], kind="stable")]
     since = times[frames] - times[frames[0]]
     span = int(since[-1])
     length = span + (next(iter(durations.values())) or max(1, round(span / max(1, len(frames) - 1))))
@@ -388,14 +390,14 @@ def _decoded(file: BinaryIO, packets: _Packets, numbers: Sequence[int]) -> Gener
                 container_.seek(int(packets.seek_stamps[run.seek]), stream=stream)
                 decoder.flush_buffers()
             numbered = _numbered(_fed(container_, stream, decoder, packets, run), packets, container_)
-            wanted = iter(run.numbers)
-            number = next(wanted, None)
-            for found, frame in numbered:
-                if number is not None and found > number:
+            remaining = iter(run.numbers)
+            number = next(remaining, None)
+            for frame_number, frame in numbered:
+                if number is not None and frame_number > number:
                     raise _OtherFramesError
-                if found == number:
+                if frame_number == number:
                     yield frame, aspect
-                    number = next(wanted, None)
+                    number = next(remaining, None)
                 if number is None:
                     break
             if number is not None:
@@ -459,26 +461,26 @@ def _numbered(
 
 def _keyframes(file: BinaryIO, packets: _Packets, numbers: Sequence[int]) -> Generator[Decoded]:
     """Decode keyframes alone, each without the others. Other packets are demuxed, and not decoded."""
-    wanted = {int(packets.frames[number]): number for number in numbers}
+    pending = {int(packets.frames[number]): number for number in numbers}
     with _opened(file) as (container_, stream):
         _use_threads(stream)
         decoder, aspect = _decoder(stream), _aspect(stream)
         for at, packet in enumerate(container_.demux(stream)):
             progress.beat()
-            if packet.size == 0 or not wanted:
+            if packet.size == 0 or not pending:
                 break
-            if wanted.pop(at, None) is not None:
+            if pending.pop(at, None) is not None:
                 frames = [*decoder.decode(packet), *decoder.decode(None)]
                 decoder.flush_buffers()
                 if len(frames) != 1:
                     raise _OtherFramesError
                 yield frames[0], aspect
-    if wanted:
+    if pending:
         raise _OtherFramesError
 
 
 def _decoded_timeline(file: BinaryIO, packets: _Packets, sampling: FrameSampling) -> tuple[Timeline, Sequence[int]]:
-    """Decode all frames, and return when they are displayed, and the cuts where they are asked for."""
+    """Decode all frames, and return when they are displayed, and the cuts, if requested."""
     since: list[int] = []
     keys: list[bool] = []
     detector = None

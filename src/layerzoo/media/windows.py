@@ -1,4 +1,4 @@
-"""Cut audio into windows, as it comes in pieces."""
+"""Divide audio that is decoded in pieces into windows."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def overlapping_windows(
         hop_samples: from the start of a window to the start of the next.
     """
     least = window_samples / 10
-    held: list[NDArray[np.float32]] = []
+    buffered: list[NDArray[np.float32]] = []
     length = first = start = 0  # first: the position of the first sample that is held
     for piece in pieces:
-        held.append(piece)
+        buffered.append(piece)
         length += len(piece)
         if first + length < start + 3 * window_samples:
             continue
-        samples = joined(held)
+        samples = joined(buffered)
         while first + length - (start + window_samples) >= least:
             yield samples[start - first : start - first + window_samples].copy()
             start += hop_samples
-        kept = min(start - first, length)
-        held, length, first = [samples[kept:].copy()], length - kept, first + kept
-    samples, end = joined(held), first + length
+        cut = min(start - first, length)
+        buffered, length, first = [samples[cut:].copy()], length - cut, first + cut
+    samples, end = joined(buffered), first + length
     while start < end and (start == 0 or end - start >= least):
         stop = start + window_samples if end - (start + window_samples) >= least else end
         yield samples[start - first : stop - first]
@@ -63,18 +63,18 @@ def windows(samples: NDArray[np.float32], window_samples: int) -> list[NDArray[n
 
 def consecutive_windows(pieces: Iterable[NDArray[np.float32]], window_samples: int) -> Iterator[NDArray[np.float32]]:
     """Yield the windows of :func:`windows` from audio in pieces. Two are kept, because the last may be short."""
-    held: list[NDArray[np.float32]] = []
+    buffered: list[NDArray[np.float32]] = []
     length = 0
     for piece in pieces:
-        held.append(piece)
+        buffered.append(piece)
         length += len(piece)
         if length > 3 * window_samples:
-            samples = joined(held)
+            samples = joined(buffered)
             stop = (length // window_samples - 2) * window_samples
             for start in range(0, stop, window_samples):
                 yield samples[start : start + window_samples].copy()
-            held, length = [samples[stop:].copy()], length - stop
-    yield from windows(joined(held), window_samples)
+            buffered, length = [samples[stop:].copy()], length - stop
+    yield from windows(joined(buffered), window_samples)
 
 
 def joined(pieces: list[NDArray[np.float32]]) -> NDArray[np.float32]:

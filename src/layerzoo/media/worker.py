@@ -95,14 +95,14 @@ class _Answer:
                         framing.send_part(self._outgoing, part.facts, part.data)
                     del part
         except (LayerzooError, UnusableError) as error:
-            told: Mapping[str, Any] = _told(error)
+            answer: Mapping[str, Any] = _error_fields(error)
         except MemoryError:
-            told = {"error": "SampleError", "reason": operations.out_of_memory()}
+            answer = {"error": "SampleError", "reason": operations.out_of_memory()}
         else:
-            told = {"done": True}
-        if "error" in told:
+            answer = {"done": True}
+        if "error" in answer:
             gc.collect()  # an error keeps what it went through: it may be an image of many megabytes
-        framing.send(self._outgoing, told)
+        framing.send(self._outgoing, answer)
 
     def _beat(self) -> None:
         if (now := time.monotonic()) - self._last_beat > _BEAT_S:
@@ -110,7 +110,7 @@ class _Answer:
             framing.send(self._outgoing, {"beat": True})
 
 
-def _told(error: Exception) -> Mapping[str, Any]:
+def _error_fields(error: Exception) -> Mapping[str, Any]:
     if isinstance(error, MissingLibraryError):
         return {"error": "MissingLibraryError", "library": error.library, "extra": error.extra}
     if isinstance(error, PluginError):
@@ -134,7 +134,7 @@ def _apply(settings: Mapping[str, Any]) -> None:
 
 
 class _Clock:
-    """A time limit that the kernel enforces, whatever a decoder is at."""
+    """A time limit that the kernel enforces, even inside of a decoder's own code."""
 
     def __init__(self, seconds: float) -> None:
         self._left = seconds
@@ -167,7 +167,7 @@ def _limited(memory_bytes: int, seconds: float) -> Any:
 
 
 def _set_memory(more_bytes: int | None) -> None:
-    """Limit what this process allocates from now on, where the kernel can; None: no longer."""
+    """Limit the memory that this process allocates from now on, where the kernel can; None removes the limit."""
     try:
         import resource
         from pathlib import Path
@@ -177,8 +177,8 @@ def _set_memory(more_bytes: int | None) -> None:
             resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
             return
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        used = next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmData:"))
-        most = used + more_bytes
+        used_bytes = next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmData:"))
+        most = used_bytes + more_bytes
         resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
     except (ImportError, OSError, ValueError, StopIteration):
         return  # another kernel than Linux: what a sample may take is bounded by the other limits

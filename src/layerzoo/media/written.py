@@ -33,10 +33,10 @@ def _is_csv_of_features(path: Path) -> bool:
             head = file.readline(_HEADER_BYTES)
     except OSError:
         return False
-    first, *others = head.decode("utf-8", "replace").replace(_INTERVAL, "", 1).rstrip("\n").split(",")
-    whole = others if head.endswith(b"\n") else others[:-1]
-    is_first = first == '"id"' and others[:1] != [] and others[0].endswith('_0"')
-    return is_first and all(re.fullmatch(r'.*_\d+"', name) for name in whole)
+    first, *columns = head.decode("utf-8", "replace").replace(_INTERVAL, "", 1).rstrip("\n").split(",")
+    complete = columns if head.endswith(b"\n") else columns[:-1]
+    is_first = first == '"id"' and columns[:1] != [] and columns[0].endswith('_0"')
+    return is_first and all(re.fullmatch(r'.*_\d+"', name) for name in complete)
 
 
 def holds_features(metadata: Any) -> bool:

@@ -60,5 +60,5 @@ class Chain:
             module: path of the module that returns the activation.
             rank: number of the activation's axes.
         """
-        given = (rows for path, rows in self.axes.items() if re.fullmatch(path, module))
-        return next((axes for row in next(given, ()) if len(axes := tuple(row.split())) == rank), None)
+        matching = (rows for path, rows in self.axes.items() if re.fullmatch(path, module))
+        return next((axes for row in next(matching, ()) if len(axes := tuple(row.split())) == rank), None)

@@ -1,4 +1,4 @@
-"""Why the import of a plugin failed, in a form that travels between processes, and what to do about it."""
+"""The cause of a failed import of a plugin, in a form that processes can exchange, and the next step."""
 
 from __future__ import annotations
 
@@ -25,26 +25,27 @@ from layerzoo.registry.installed.health import unmet_requirements
 _LONGEST = 400
 
 Kind = Literal["library", "file", "hook", "other"]
-"""What raised: an import within the plugin; a file, such as a shared library; the check of the plugin's hooks."""
+"""The origin of the exception: an import within the plugin; a file, such as a shared library; the check of the plugin's
+hooks."""
 
 _KINDS: dict[Kind, type[BaseException]] = {"library": ImportError, "file": OSError, "hook": PluginValidationError}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportFailure:
-    """What an import raised."""
+    """The exception of a failed import, as data."""
 
     cause: str
-    """Its type, and the first line of what it says."""
+    """Its type, and the first line of its message."""
     module: str | None = None
-    """The module that could not be imported, or not what was wanted from it."""
+    """The module that could not be imported, or does not define the imported name."""
     extra: str | None = None
     """The extra of layerzoo that would bring it, as :func:`layerzoo.extras.needs` knows it."""
     mismatched: tuple[str, ...] = ()
     """The distributions whose versions do not match."""
     kind: Kind = "other"
     is_of_the_machine: bool = False
-    """Whether it says more about the machine at that moment than about the plugin."""
+    """Whether the state of the machine is the cause, and not the plugin."""
     place: str | None = None
     """The line of the plugin's own code that raised, as FILE:LINE."""
 
@@ -69,21 +70,21 @@ class ImportFailure:
 def is_interruption(error: BaseException) -> bool:
     """Return whether an exception, or one that led to it, ends the process because a signal asked for it.
 
-    That is Ctrl-C, and whatever the program's own handler of a signal has raised, often SystemExit.
+    That is Ctrl-C, and any exception that the program's own signal handler raised, often SystemExit.
     """
     handlers = _signal_handlers()
     return any(
-        isinstance(each, KeyboardInterrupt)
-        or (each.__traceback__ is not None and not handlers.isdisjoint(_code_of(each.__traceback__)))
-        for each in chain_of(error)
+        isinstance(exception, KeyboardInterrupt)
+        or (exception.__traceback__ is not None and not handlers.isdisjoint(_code_of(exception.__traceback__)))
+        for exception in chain_of(error)
     )
 
 
 def is_of_the_machine(error: BaseException) -> bool:
     """Return whether an exception is about the state of the machine and not about code: no memory, a full disk."""
     return any(
-        isinstance(each, MemoryError) or (isinstance(each, OSError) and each.errno in _OF_THE_MACHINE)
-        for each in chain_of(error)
+        isinstance(exception, MemoryError) or (isinstance(exception, OSError) and exception.errno in _OF_THE_MACHINE)
+        for exception in chain_of(error)
     )
 
 
@@ -92,14 +93,14 @@ _OF_THE_MACHINE = {errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno
 
 def _signal_handlers() -> set[Any]:
     """Return the code of the functions that handle signals in this process."""
-    found = set()
+    codes = set()
     for number in signal.valid_signals():
         handler: Any = signal.getsignal(number)
         handler = getattr(handler, "func", handler)  # functools.partial
         handler = getattr(handler, "__func__", handler)  # a bound method
         if code := getattr(handler, "__code__", None):
-            found.add(code)
-    return found
+            codes.add(code)
+    return codes
 
 
 def _code_of(traceback: TracebackType) -> set[Any]:
@@ -118,14 +119,13 @@ def summary(error: BaseException) -> str:
 
 
 def _unknown_arguments(plugin: object) -> str | None:
-    """Return which arguments a hook of a plugin asks for that no such hook receives; None if there are none."""
+    """Name required arguments of a plugin's hooks that these hooks do not receive; None if there are none."""
     for hook in filter(lambda name: name.startswith("layerzoo_"), hookspecs.__all__):
-        known = signature(getattr(hookspecs, hook)).parameters
-        asked = _required(getattr(plugin, hook, None)) - known.keys()
-        if asked:
-            return (
-                f"its hook {hook} asks for {', '.join(sorted(asked))}, which is not given. Possible: {', '.join(known)}"
-            )
+        parameters = signature(getattr(hookspecs, hook)).parameters
+        unknown = _required(getattr(plugin, hook, None)) - parameters.keys()
+        if unknown:
+            names = ", ".join(sorted(unknown))
+            return f"its hook {hook} asks for {names}, which is not given. Possible: {', '.join(parameters)}"
     return None
 
 
@@ -134,7 +134,11 @@ def _required(hook: object) -> set[str]:
         return set()
     parameters = signature(hook).parameters.values()
     is_named = {Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD}
-    return {each.name for each in parameters if each.kind in is_named and each.default is Parameter.empty}
+    return {
+        parameter.name
+        for parameter in parameters
+        if parameter.kind in is_named and parameter.default is Parameter.empty
+    }
 
 
 def folder_of(plugin: PluginManifest) -> str | None:
@@ -145,7 +149,7 @@ def folder_of(plugin: PluginManifest) -> str | None:
 def fix(plugin: PluginManifest, failure: ImportFailure) -> str:
     """Return the next step after a failed import."""
     if unmet := unmet_requirements(plugin.distribution):
-        return advice.install(*(each.requirement for each in unmet))
+        return advice.install(*(dependency.requirement for dependency in unmet))
     if failure.mismatched:
         return advice.or_leave_out(plugin.namespace, plugin.distribution, advice.upgrade(*failure.mismatched))
     if failure.extra:
@@ -158,13 +162,13 @@ def fix(plugin: PluginManifest, failure: ImportFailure) -> str:
     if failure.kind in ("hook", "file"):
         step = advice.match_versions if failure.kind == "hook" else advice.install_again
         return advice.or_leave_out(plugin.namespace, plugin.distribution, step(plugin.distribution))
-    others: list[str] = []
+    distributions: list[str] = []
     if failure.module and not _is_own(plugin, failure.module):
         library = failure.module.partition(".")[0]
         if is_missing:
             return advice.install(library)
-        others = _distributions_of(library)
-    return advice.upgrade_or_leave_out(plugin.namespace, plugin.distribution, *others)
+        distributions = _distributions_of(library)
+    return advice.upgrade_or_leave_out(plugin.namespace, plugin.distribution, *distributions)
 
 
 def _is_own(plugin: PluginManifest, module: str) -> bool:

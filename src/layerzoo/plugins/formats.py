@@ -56,30 +56,34 @@ def format_of(name: str, kind: FormatKind | None = None) -> FileFormat | None:
     Raises: PluginError if several plugins declare it.
     """
     lowered = name.lower()
-    found = [
-        each
-        for each in _formats()
-        if (each.kind == kind if kind else each.kind != "weights") and fnmatchcase(lowered, each.pattern)
+    formats = [
+        file_format
+        for file_format in _formats()
+        if (file_format.kind == kind if kind else file_format.kind != "weights")
+        and fnmatchcase(lowered, file_format.pattern)
     ]
-    if len({each.namespace for each in found}) > 1:
-        names = sorted({each.namespace for each in found})
+    if len({file_format.namespace for file_format in formats}) > 1:
+        names = sorted({file_format.namespace for file_format in formats})
         raise PluginError(
             f"{name} is of a format that several plugins read: {', '.join(names)}. Next: zoo plugin disable {names[0]}",
             plugin=names[0],
         )
-    return found[0] if found else None
+    return formats[0] if formats else None
 
 
-_known: tuple[float, tuple[FileFormat, ...]] = (0.0, ())
+_cached_formats: tuple[float, tuple[FileFormat, ...]] = (0.0, ())
 
 
 def _formats() -> tuple[FileFormat, ...]:
     """Return the declarations of all usable plugins."""
-    global _known
+    global _cached_formats
     now = time.monotonic()
-    if now - _known[0] > _FRESH_S or not _known[0]:
-        _known = (now, tuple(each for plugin in registry().plugins() for each in _of_plugin(plugin)))
-    return _known[1]
+    if now - _cached_formats[0] > _FRESH_S or not _cached_formats[0]:
+        _cached_formats = (
+            now,
+            tuple(file_format for plugin in registry().plugins() for file_format in _of_plugin(plugin)),
+        )
+    return _cached_formats[1]
 
 
 def _of_plugin(plugin: PluginManifest) -> tuple[FileFormat, ...]:

@@ -1,4 +1,4 @@
-"""Imports one plugin at a time, and keeps what goes wrong as a value.
+"""Import one plugin at a time, and store failures as values.
 
 A plugin is imported when one of its hooks is needed: import, register, check; on any exception everything is rolled
 back, and asking again gives the same failure without a second import. Other plugins notice nothing.
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
 
 _PANIC = "PanicException"
-"""What an extension written in Rust, such as tokenizers, raises where it fails: no subclass of Exception."""
+"""The exception of an extension written in Rust, such as tokenizers: no subclass of Exception."""
 
 
 class PluginHooks:
     """The hooks of one plugin. A method returns None where the plugin has no such hook, or no answer.
 
-    Raises: PluginError for whatever a hook raises, with the exception as its cause; a LayerzooError passes unchanged.
+    Raises: PluginError for any exception of a hook, which is its cause; a LayerzooError passes unchanged.
         OutsideRepositoryError for a hook that asks for a connection: while it runs, it has no network.
     """
 
@@ -61,7 +61,9 @@ class PluginHooks:
         """Return whether a hook takes the files next to the checkpoint, to build the network or its preprocessing."""
         hooks = ("layerzoo_build", "layerzoo_describe", "layerzoo_preprocess")
         return any(
-            "files" in each.argnames for hook in hooks for each in getattr(self._manager.hook, hook).get_hookimpls()
+            "files" in implementation.argnames
+            for hook in hooks
+            for implementation in getattr(self._manager.hook, hook).get_hookimpls()
         )
 
     def build(self, spec: ModelSpec, files: Files) -> torch.nn.Module | None:
@@ -160,8 +162,8 @@ class PluginHooks:
     def _fault_of_input(self, hook: str, spec: ModelSpec | None, arguments: Mapping[str, Any]) -> str | None:
         """Return the next step if the input of a hook is probably wrong, and not the plugin; else None.
 
-        A checkpoint whose sha256 was declared and found right is what the plugin's author saw; another is not. A model
-        that the plugin does not declare may ask it for what its library does not know.
+        A checkpoint with the declared sha256 is the one that the plugin's author tested; another is not. A model that
+        the plugin does not declare may need features that its library does not have.
         """
         distribution = self.manifest.distribution
         if hook == "layerzoo_identify":
@@ -215,10 +217,10 @@ def hooks(manifest: PluginManifest) -> PluginHooks:
     with lock:
         if key not in _loaded:
             _loaded[key] = _load_and_record(manifest)
-        found = _loaded[key]
-    if isinstance(found, PluginHooks):
-        return found
-    raise _unusable(manifest, _cause(manifest, found.error), found.fix) from found.error
+        loaded = _loaded[key]
+    if isinstance(loaded, PluginHooks):
+        return loaded
+    raise _unusable(manifest, _cause(manifest, loaded.error), loaded.fix) from loaded.error
 
 
 def load(manifest: PluginManifest) -> PluginHooks:
@@ -226,38 +228,38 @@ def load(manifest: PluginManifest) -> PluginHooks:
 
     Raises: any exception of the import. None of the plugin's modules stays imported then.
     """
-    before = set(sys.modules)
+    modules_before = set(sys.modules)
     manager = pluggy.PluginManager("layerzoo")
     manager.add_hookspecs(hookspecs)
     try:
         manager.register(importlib.import_module(manifest.module), name=manifest.namespace)
         manager.check_pending()
     except BaseException:
-        _forget(manifest.module, before)
+        _forget(manifest.module, modules_before)
         raise
     return PluginHooks(manifest, manager)
 
 
 def _load_and_record(manifest: PluginManifest) -> PluginHooks | _Failed:
     start = time.monotonic()
-    found: PluginHooks | _Failed
+    loaded: PluginHooks | _Failed
     try:
-        found = load(manifest)
+        loaded = load(manifest)
         outcome = ImportOutcome.success(time.monotonic() - start)
     except BaseException as error:  # an import runs foreign code, which may raise SystemExit and worse
         if is_interruption(error):
             raise
         if is_of_the_machine(error):
             raise _unusable(manifest, _cause(manifest, error), _TRY_AGAIN) from error
-        found = _Failed(error, fix(manifest, ImportFailure.of(error, folder_of(manifest))))
-        outcome = ImportOutcome.failure("failed", _cause(manifest, error), found.fix, time.monotonic() - start)
+        loaded = _Failed(error, fix(manifest, ImportFailure.of(error, folder_of(manifest))))
+        outcome = ImportOutcome.failure("failed", _cause(manifest, error), loaded.fix, time.monotonic() - start)
     registry().keep_outcome(manifest, outcome)
-    return found
+    return loaded
 
 
-def _forget(module: str, before: set[str]) -> None:
-    """Take a failed plugin's modules out again; half of it would pass for whole at the next import."""
-    for name in set(sys.modules) - before:
+def _forget(module: str, modules_before: set[str]) -> None:
+    """Remove the modules of a failed plugin: the next import would take a partly imported one as complete."""
+    for name in set(sys.modules) - modules_before:
         if name == module or name.startswith(f"{module}."):
             del sys.modules[name]
 

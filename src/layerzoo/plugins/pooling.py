@@ -50,16 +50,16 @@ def plugin_pooling(name: str) -> PluginPooling:
         manifest = registry().plugin(namespace)
     except NotFoundError as error:
         raise PoolingError(f"there is no pooling '{name}': {error}") from error
-    found = hooks(manifest).pooling(own)
-    if found is None:
+    pooling = hooks(manifest).pooling(own)
+    if pooling is None:
         raise PoolingError(
             f"there is no pooling '{name}': the plugin '{namespace}' ({manifest.release}) has none of this name. "
             f"Next: check the name in the documentation of {manifest.distribution}"
         )
-    if not isinstance(found, PluginPooling):
+    if not isinstance(pooling, PluginPooling):
         raise PluginError(
-            f"the hook layerzoo_pooling of the plugin '{namespace}' answers {type(found).__name__} for '{own}', and "
+            f"the hook layerzoo_pooling of the plugin '{namespace}' answers {type(pooling).__name__} for '{own}', and "
             "not a layerzoo.authoring.PluginPooling",
             plugin=namespace,
         )
-    return found
+    return pooling

@@ -94,11 +94,11 @@ def _run(manifest: PluginManifest, time_limit_s: float) -> tuple[ImportReport, b
             advised = advice.correct_code(None, folder_of(manifest) or manifest.project)
         outcome = ImportOutcome.failure("crashed", _crash(child.returncode, noise), advised, seconds)
         return ImportReport(outcome), -child.returncode not in _FROM_OUTSIDE
-    found = json.loads(answer)
-    connections = tuple(found["connections"])
-    if found["failure"] is None:
+    fields = json.loads(answer)
+    connections = tuple(fields["connections"])
+    if fields["failure"] is None:
         return ImportReport(ImportOutcome.success(seconds), connections), True
-    failure = ImportFailure(**found["failure"])
+    failure = ImportFailure(**fields["failure"])
     is_telling = not failure.is_of_the_machine
     outcome = ImportOutcome.failure("failed", failure.cause, fix(manifest, failure), seconds)
     return ImportReport(outcome, connections), is_telling

@@ -141,7 +141,9 @@ def write_plugin(
     names = _names(name, namespace)
     variant = _TEMPLATES / _variant(modality, library, yaml_only)
     (model, *_) = _MODEL.findall((variant / "registry.yaml.txt").read_text(encoding="utf-8"))
-    new = partial(NewPlugin, namespace=names.namespace, model=f"{names.namespace}/{model}", inputs=_INPUTS[modality])
+    new_plugin = partial(
+        NewPlugin, namespace=names.namespace, model=f"{names.namespace}/{model}", inputs=_INPUTS[modality]
+    )
     values = {
         "@DEPENDENCIES@": ", ".join(f'"{text}"' for text in _requirements(modality, library, yaml_only)),
         "@MODEL@": f"acme/{model}",
@@ -155,7 +157,7 @@ def write_plugin(
     }
     folder = into / name
     _write(folder, contents)
-    return new(folder, tuple(sorted(contents)))
+    return new_plugin(folder, tuple(sorted(contents)))
 
 
 def _variant(modality: Modality, library: Library, yaml_only: bool) -> str:
@@ -163,15 +165,17 @@ def _variant(modality: Modality, library: Library, yaml_only: bool) -> str:
 
 
 def _check_variant(modality: Modality, library: Library, yaml_only: bool) -> None:
-    known = libraries(modality, yaml_only=yaml_only)
-    if library in known:
+    available = libraries(modality, yaml_only=yaml_only)
+    if library in available:
         return
     if library == "own":
         raise UsageError(
             "a plugin with its own network has code, so that --yaml-only needs the library that has the network. "
-            f"Next: --library {' or '.join(known)}"
+            f"Next: --library {' or '.join(available)}"
         )
-    raise UsageError(f"there is no template for {modality} models of {library}. Next: --library {' or '.join(known)}")
+    raise UsageError(
+        f"there is no template for {modality} models of {library}. Next: --library {' or '.join(available)}"
+    )
 
 
 def _names(name: str, namespace: str | None) -> _Names:
@@ -235,7 +239,8 @@ def _owner(namespace: str, distribution: str) -> str | None:
 
 
 def _requirements(modality: Modality, library: Library, yaml_only: bool) -> Iterator[str]:
-    """Yield what the distribution depends on. A minor version of layerzoo may add to the format of registry.yaml."""
+    """Yield the requirements of the distribution. A minor version of layerzoo may add to the format of
+    registry.yaml."""
     from importlib import metadata  # takes 10 ms
 
     release = ".".join(metadata.version("layerzoo").split(".")[:2])
@@ -271,10 +276,10 @@ def _write(folder: Path, contents: Mapping[Path, str]) -> None:
         if folder.exists():
             raise OutputError(f"{folder} exists already. Next: another name, or remove it", path=folder)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-            new = Path(scratch) / folder.name
+            staged = Path(scratch) / folder.name
             for path, text in contents.items():
-                (new / path).parent.mkdir(parents=True, exist_ok=True)
-                (new / path).write_text(text, encoding="utf-8")
-            shutil.move(new, folder)
+                (staged / path).parent.mkdir(parents=True, exist_ok=True)
+                (staged / path).write_text(text, encoding="utf-8")
+            shutil.move(staged, folder)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror}", path=folder) from error

@@ -50,10 +50,10 @@ def line_of(error: BaseException, folders: Collection[str] = ()) -> SourceLine |
         folders: those of the plugins whose code ran. Without a line in these, the last one counts that is neither of
             Python, nor of layerzoo, nor of torch.
     """
-    if found := line_in(error, folders):
-        return found
-    others = [folder for name in _PASSED_ON for folder in _folders_of(name)]
-    passed_on = tuple(os.path.realpath(folder) + os.sep for folder in others)
+    if own_line := line_in(error, folders):
+        return own_line
+    library_folders = [folder for name in _PASSED_ON for folder in _folders_of(name)]
+    passed_on = tuple(os.path.realpath(folder) + os.sep for folder in library_folders)
     python = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
     for line in _lines(error):
         path = os.path.realpath(line.path)
@@ -65,20 +65,20 @@ def line_of(error: BaseException, folders: Collection[str] = ()) -> SourceLine |
 
 def _lines(error: BaseException) -> Iterator[SourceLine]:
     """Yield the lines that an exception came through, the last first, those of its causes before its own."""
-    for each in chain_of(error):
-        if isinstance(each, SyntaxError) and each.filename and each.lineno:
-            yield SourceLine(each.filename, each.lineno, _text(each.filename, each.lineno))
-        for frame in reversed(traceback.extract_tb(each.__traceback__, limit=1000)):
+    for exception in chain_of(error):
+        if isinstance(exception, SyntaxError) and exception.filename and exception.lineno:
+            yield SourceLine(exception.filename, exception.lineno, _text(exception.filename, exception.lineno))
+        for frame in reversed(traceback.extract_tb(exception.__traceback__, limit=1000)):
             yield SourceLine(frame.filename, frame.lineno or 0, _text(frame.filename, frame.lineno or 0))
 
 
 def chain_of(error: BaseException) -> list[BaseException]:
     """Return an exception and those that led to it, the first cause first."""
     chain: list[BaseException] = []
-    found: BaseException | None = error
-    while found is not None and found not in chain:
-        chain.insert(0, found)
-        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.insert(0, cause)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return chain
 
 
@@ -89,7 +89,7 @@ def _text(path: str, number: int) -> str:
 
 def _folders_of(package: str) -> list[str]:
     try:
-        found = find_spec(package)
+        spec = find_spec(package)
     except Exception:  # noqa: BLE001 - finders of other installed tools run here, and may raise anything
         return []
-    return list(found.submodule_search_locations or ()) if found else []
+    return list(spec.submodule_search_locations or ()) if spec else []

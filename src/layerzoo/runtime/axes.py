@@ -34,12 +34,12 @@ class Probes:
 
     def grown(self, call: Call, key: Key, at: str) -> dict[Enlargement, tuple[int, ...]] | None:
         """Return the shape of one activation in each larger trace; None where it is missing from one."""
-        found = {
+        grown_shapes = {
             enlargement: _shape(calls[call.module, call.index], key, at)
             for enlargement, calls in self._calls.items()
             if (call.module, call.index) in calls
         }
-        shapes = {enlargement: shape for enlargement, shape in found.items() if shape is not None}
+        shapes = {enlargement: shape for enlargement, shape in grown_shapes.items() if shape is not None}
         return shapes if shapes.keys() == self.enlarged.keys() else None
 
     @cached_property
@@ -70,13 +70,13 @@ def infer_layout(probes: Probes, call: Call, key: Key, *, at: str = "output") ->
     if shape is None or "all" not in probes.enlarged:
         return None
     grown = probes.grown(call, key, at)
-    if grown is None or any(len(other) != len(shape) for other in grown.values()):
+    if grown is None or any(len(grown_shape) != len(shape) for grown_shape in grown.values()):
         return None
     axes = _with_pixel(tuple(_name(axis, shape, grown, probes) for axis in range(len(shape))), shape)
     if "?" in axes or "batch" not in axes or len(set(axes)) != len(axes):
         return None
-    named = tuple("channel" if axis == "" else axis for axis in axes)
-    return AxisLayout(axes=named, prefix_tokens=_prefix_tokens(named, shape, grown, _received(probes.base)))
+    labelled = tuple("channel" if axis == "" else axis for axis in axes)
+    return AxisLayout(axes=labelled, prefix_tokens=_prefix_tokens(labelled, shape, grown, _received(probes.base)))
 
 
 def _shape(call: Call, key: Key, at: str) -> tuple[int, ...] | None:
@@ -86,7 +86,7 @@ def _shape(call: Call, key: Key, at: str) -> tuple[int, ...] | None:
 def _name(axis: int, shape: tuple[int, ...], grown: Mapping[Enlargement, tuple[int, ...]], probes: Probes) -> str:
     """Return the name of an axis, from the enlargements that change it; '' for an axis that never changes, '?' for
     an ambiguous one."""
-    change = {enlargement for enlargement, other in grown.items() if other[axis] != shape[axis]}
+    change = {enlargement for enlargement, grown_shape in grown.items() if grown_shape[axis] != shape[axis]}
     if not change:
         return ""
     if "all" not in change:
@@ -123,7 +123,7 @@ def _prefix_tokens(
     """
     if "token" not in axes:
         return None
-    sizes = {enlargement: other[axes.index("token")] for enlargement, other in grown.items()}
+    sizes = {enlargement: grown_shape[axes.index("token")] for enlargement, grown_shape in grown.items()}
     n, n_all = shape[axes.index("token")], sizes["all"]
     if "length" in sizes:
         over, under = 2 * n - sizes["length"], 1

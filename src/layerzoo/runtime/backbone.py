@@ -58,7 +58,7 @@ class Backbone:
     _changes: TensorChanges = field(repr=False)
     """Of the tensors, since the network was loaded."""
     _resolved: ResolvedModel = field(repr=False)
-    _others: tuple[torch.device, ...] = ()
+    _replica_devices: tuple[torch.device, ...] = ()
     """The further devices on which :func:`extract` runs replicas of the network."""
 
     @property
@@ -84,7 +84,7 @@ class Backbone:
         >>> layerzoo.load("toy/next-word", device=["cpu", "cpu"]).devices
         (device(type='cpu'), device(type='cpu'))
         """
-        return (self.device, *self._others)
+        return (self.device, *self._replica_devices)
 
     @property
     def provenance(self) -> Mapping[str, Any]:
@@ -175,8 +175,8 @@ class Backbone:
         torch.Size([2, 3, 3])
         """
         with self._running(), self._drawing():
-            found: dict[str, torch.Tensor] = self._network(self._placed(batch))
-        return found
+            activations: dict[str, torch.Tensor] = self._network(self._placed(batch))
+        return activations
 
     def read(self, batch: Batch, read: Read) -> dict[str, torch.Tensor]:
         """Run up to the cut, without gradients, and call a function with each activation as it appears.
@@ -230,11 +230,11 @@ class Backbone:
                 return pool_batch(activation, batch, layer, pools[layer.name])
 
         with self._running(), self._drawing():
-            found = self._network.read(placed, read)
+            pooled = self._network.read(placed, read)
         self.__dict__["_has_run"] = True
         return {
             layer.name: list(
-                map(PooledRow, rows_of(found[layer.name], batch, layer, pools[layer.name]), counts[layer.name])
+                map(PooledRow, rows_of(pooled[layer.name], batch, layer, pools[layer.name]), counts[layer.name])
             )
             for layer in self.layers
             if layer.name in pools
@@ -263,7 +263,7 @@ class Backbone:
     @cached_property
     def _example_inputs(self) -> dict[str, tuple[int, ...]]:
         example = None if self.preprocess.variable_length else self.preprocess.example(1)
-        return {} if example is None else {name: tuple(each.shape[1:]) for name, each in example.inputs.items()}
+        return {} if example is None else {name: tuple(tensor.shape[1:]) for name, tensor in example.inputs.items()}
 
     @cached_property
     def _example_total(self) -> int | None:
@@ -291,8 +291,8 @@ class Backbone:
                 f"this backbone reads {', '.join(sorted(loaded))}, and not {', '.join(missing)}: "
                 f"layerzoo.load('{self.spec.id}', layer=[…]) with all layers you need"
             )
-        kept = {each.name: self.pools[each.name] for each in layers}
-        return kept if pool is None else choose_pools(self._resolved, layers, pool)
+        pools = {each.name: self.pools[each.name] for each in layers}
+        return pools if pool is None else choose_pools(self._resolved, layers, pool)
 
     @property
     def variation(self) -> Variation:
@@ -339,17 +339,17 @@ class Backbone:
 
 def _modules(network: nn.Module) -> list[nn.Module]:
     """Return all modules, shared ones several times. It is called for each batch: Module.modules() takes 0.3 ms."""
-    found = [network]
-    for module in found:
+    modules = [network]
+    for module in modules:
         if module._modules:
-            found += [child for child in module._modules.values() if child is not None]
-    return found
+            modules += [child for child in module._modules.values() if child is not None]
+    return modules
 
 
 def _device_types(modules: Sequence[nn.Module]) -> set[str]:
     """Return the types of the devices of all tensors. It is called for each batch: named_parameters takes 1 ms."""
-    named = [tensors for module in modules for tensors in (module._parameters, module._buffers) if tensors]
-    devices = {tensor.device for tensors in named for tensor in tensors.values() if tensor is not None}
+    tensor_dicts = [tensors for module in modules for tensors in (module._parameters, module._buffers) if tensors]
+    devices = {tensor.device for tensors in tensor_dicts for tensor in tensors.values() if tensor is not None}
     return {device.type for device in devices}
 
 
@@ -369,8 +369,10 @@ def _is_unlike(
     expected = (*layer.shape[:at], batch.size, *layer.shape[at:])
     if axes is None:
         return is_example and shape != expected
-    known = [index for index, axis in enumerate(axes) if axis not in POSITION_AXES or (is_example and axis != "object")]
-    return any(shape[index] != expected[index] for index in known)
+    compared = [
+        index for index, axis in enumerate(axes) if axis not in POSITION_AXES or (is_example and axis != "object")
+    ]
+    return any(shape[index] != expected[index] for index in compared)
 
 
 def memory_format(preprocess: Preprocessor) -> torch.memory_format:

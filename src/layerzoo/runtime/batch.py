@@ -204,8 +204,8 @@ def _image_mask(rows: Sequence[InputRow]) -> Tensor | None:
     masks = [row.image_mask for row in rows if row.image_mask is not None]
     if not masks or all(mask.all() for mask in masks):
         return None
-    whole = np.ones_like(masks[0])
-    return torch.from_numpy(np.stack([whole if row.image_mask is None else row.image_mask for row in rows]))
+    full_mask = np.ones_like(masks[0])
+    return torch.from_numpy(np.stack([full_mask if row.image_mask is None else row.image_mask for row in rows]))
 
 
 def _stack(arrays: Sequence[NDArray[Any]], pad: int | None) -> Tensor:

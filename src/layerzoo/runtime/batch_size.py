@@ -107,28 +107,28 @@ def _measure(backbone: Backbone, pools: Mapping[str, str]) -> _Memory | None:
     row = _row_bytes(backbone, pools)
     if row is None:
         return None
-    fixed, one, length = row
+    fixed, per_row, length = row
     if not backbone.preprocess.variable_length:
-        return _Memory(fixed, one, None)
+        return _Memory(fixed, per_row, None)
     longer = _row_bytes(backbone, pools, "length")
     if longer is None or longer[2] != 2 * length:  # the network takes one length
-        return _Memory(fixed, one, length)
-    return _Memory(fixed, *_longest(length, one, max(one, longer[1]), _most_positions(backbone)))
+        return _Memory(fixed, per_row, length)
+    return _Memory(fixed, *_longest(length, per_row, max(per_row, longer[1]), _most_positions(backbone)))
 
 
 def _row_bytes(
     backbone: Backbone, pools: Mapping[str, str], enlargement: Enlargement | None = None
 ) -> tuple[int, int, int] | None:
     """Return the memory of a forward pass without rows and that of each row, in bytes, and the positions of a row."""
-    few, more = (backbone.preprocess.example(count, enlargement) for count in (_FEW, _MORE))
-    if few is None or more is None:
+    small_batch, large_batch = (backbone.preprocess.example(count, enlargement) for count in (_FEW, _MORE))
+    if small_batch is None or large_batch is None:
         return None
     try:
-        less, larger = peak_bytes(backbone, few, pools), peak_bytes(backbone, more, pools)
+        small_peak, large_peak = peak_bytes(backbone, small_batch, pools), peak_bytes(backbone, large_batch, pools)
     except Exception:  # noqa: BLE001 - a network may raise anything; a sample on which it fails is reported when it runs
         return None
-    row = max(1, (larger - less) // (_MORE - _FEW))
-    return max(0, less - _FEW * row), row, few.total
+    row = max(1, (large_peak - small_peak) // (_MORE - _FEW))
+    return max(0, small_peak - _FEW * row), row, small_batch.total
 
 
 def _longest(length: int, row: int, row_of_twice: int, most: int) -> tuple[int, int]:
@@ -158,17 +158,17 @@ def peak_bytes(backbone: Backbone, batch: Batch, pools: Mapping[str, str]) -> in
     """
     if backbone.device.type == "cuda":
         torch.cuda.synchronize(backbone.device)
-        before = int(torch.cuda.memory_allocated(backbone.device))
+        allocated = int(torch.cuda.memory_allocated(backbone.device))
         torch.cuda.reset_peak_memory_stats(backbone.device)
         backbone.pool_rows(batch, pools)
-        return int(torch.cuda.max_memory_allocated(backbone.device)) - before
+        return int(torch.cuda.max_memory_allocated(backbone.device)) - allocated
     with _LiveTensors(backbone) as live:
         backbone.pool_rows(batch, pools)
     return int(live.peak)
 
 
 class _LiveTensors(TorchDispatchMode):
-    """Measure the memory of the tensors that operations return, for as long as they exist."""
+    """Measure the memory of the tensors that operations return, while these tensors exist."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

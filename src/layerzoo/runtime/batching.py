@@ -49,18 +49,18 @@ positions than without padding, in 55 batches; with 35 full batches, 2.8 %."""
 def batches(rows: Iterator[PlacedRow], preprocess: Preprocessor, limit: BatchLimit) -> Iterator[list[PlacedRow]]:
     """Group rows into batches: in their order if all have one size, else sorted by length within a bounded window."""
     window = limit.sort_batches if preprocess.uneven_rows else 1
-    held: list[PlacedRow] = []
+    pending: list[PlacedRow] = []
     positions = size = 0
     for placed in rows:
-        held.append(placed)
+        pending.append(placed)
         positions += placed.row.total
         size += row_bytes(placed.row)
         has_bytes = limit.bytes is not None and size >= min(window, 2) * limit.bytes
         has_positions = bool(limit.positions) and positions >= window * (limit.positions or 0)
-        if has_bytes or has_positions or len(held) == window * limit.rows:
-            yield from _by_length(held, preprocess, limit)
-            held, positions, size = [], 0, 0
-    yield from _by_length(held, preprocess, limit)
+        if has_bytes or has_positions or len(pending) == window * limit.rows:
+            yield from _by_length(pending, preprocess, limit)
+            pending, positions, size = [], 0, 0
+    yield from _by_length(pending, preprocess, limit)
 
 
 def row_bytes(row: InputRow) -> int:
@@ -68,10 +68,10 @@ def row_bytes(row: InputRow) -> int:
     return sum(array.nbytes for array in row.inputs.values())
 
 
-def _by_length(held: list[PlacedRow], preprocess: Preprocessor, limit: BatchLimit) -> Iterator[list[PlacedRow]]:
+def _by_length(pending: list[PlacedRow], preprocess: Preprocessor, limit: BatchLimit) -> Iterator[list[PlacedRow]]:
     """Yield batches, starting with the longest rows. Rows are padded to the longest of their batch."""
     buckets: dict[Any, list[PlacedRow]] = {}
-    for placed in held:
+    for placed in pending:
         buckets.setdefault(preprocess.bucket(placed.row), []).append(placed)
     for bucket in buckets.values():
         ordered = sorted(bucket, key=lambda placed: placed.row.total, reverse=True)
@@ -83,7 +83,7 @@ def _by_length(held: list[PlacedRow], preprocess: Preprocessor, limit: BatchLimi
 
 
 def _batch_size(lengths: list[int], limit: BatchLimit) -> int:
-    """Choose how many rows form the next batch, from lengths in descending order."""
+    """Choose the number of rows of the next batch, from lengths in descending order."""
     if limit.positions is None:
         return len(lengths)
     longest = lengths[0]

@@ -71,12 +71,12 @@ def trace_architectures(
         processes: number of parallel processes.
         seconds: time limit for one architecture.
     """
-    wanted = list(names)
-    known = _known(ledger)
-    for name in wanted:
-        if name in known:
-            yield tuple(known[name]["rows"]), True
-    missing = [name for name in wanted if name not in known]
+    requested = list(names)
+    stored = _stored_results(ledger)
+    for name in requested:
+        if name in stored:
+            yield tuple(stored[name]["rows"]), True
+    missing = [name for name in requested if name not in stored]
     limits = WorkerLimits(seconds, _MEMORY_BYTES)
     for name, result in results(missing, partial(_work, namespace), limits, processes=processes):
         if "rows" in result:
@@ -84,10 +84,10 @@ def trace_architectures(
             yield tuple(result["rows"]), False
         else:  # its process ended without a result; the next run tries again
             failed = ({**row, "failed": result["failed"]} for row in _listed(namespace, registry())[name])
-            yield tuple(each for row in failed for each in models_to_list(row)), False
+            yield tuple(model for row in failed for model in models_to_list(row)), False
 
 
-def _known(ledger: Ledger | None) -> Mapping[str, Result]:
+def _stored_results(ledger: Ledger | None) -> Mapping[str, Result]:
     try:
         return ledger.results() if ledger else {}
     except CacheError:
@@ -131,16 +131,16 @@ def shipped_models(namespace: str, names: Iterable[str]) -> Iterator[Traced]:
 
     Raises: RegistryError when it was generated with other libraries, or an architecture is missing.
     """
-    shipped, listed, here = _by_id(shipped_text(namespace)), _listed(namespace, registry()), versions_of(namespace)
+    shipped, listed, versions = _by_id(shipped_text(namespace)), _listed(namespace, registry()), versions_of(namespace)
     head = shipped.get(None, {})
     advice = f"Next: zoo catalogue build {namespace}, without --only"
-    if head.get("traced_with") != here:
+    if head.get("traced_with") != versions:
         raise RegistryError(f"the catalogue of {namespace} was not made with the libraries that are here. {advice}")
     for name in names:
         if missing := [row["id"] for row in listed[name] if row["id"] not in shipped]:
             raise RegistryError(f"the catalogue of {namespace} has no {missing[0]}. {advice}")
-        ids = (each for row in listed[name] for each in _possible_ids(row) if each in shipped)
-        yield tuple({**head.get("common", {}), **shipped[each]} for each in ids)
+        ids = (model_id for row in listed[name] for model_id in _possible_ids(row) if model_id in shipped)
+        yield tuple({**head.get("common", {}), **shipped[model_id]} for model_id in ids)
 
 
 def differences(namespace: str, traced: Sequence[Traced], text: str) -> Iterator[str]:
@@ -154,30 +154,35 @@ def differences(namespace: str, traced: Sequence[Traced], text: str) -> Iterator
         elif name in failed and "layers" in shipped[name]:
             yield f"{label} has layers in the file, and cannot be traced: {failed[name]}"
         else:
-            yield from (f"{label}: {each}" for each in _unlike(row, shipped[name]))
-    here = {row["id"] for rows in traced for row in rows}
+            yield from (f"{label}: {difference}" for difference in _unlike(row, shipped[name]))
+    traced_ids = {row["id"] for rows in traced for row in rows}
     listed = [row for rows in _listed(namespace, registry()).values() for row in rows]
-    possible = {each: row["id"] for row in listed for each in _possible_ids(row)}
+    possible = {model_id: row["id"] for row in listed for model_id in _possible_ids(row)}
     for name in filter(None, shipped):
         if name not in possible:
             yield f"{namespace}/{name} is in the file, and the plugin does not list it"
-        elif name not in here and possible[name] in here:
+        elif name not in traced_ids and possible[name] in traced_ids:
             yield f"{namespace}/{name} is in the file, and the size of {namespace}/{possible[name]} is known"
 
 
-def _unlike(here: CatalogueRow, there: CatalogueRow) -> Iterator[str]:
-    for key in sorted(here.keys() | there.keys()):
-        mine, its = here.get(key), there.get(key)
-        if mine == its:
+def _unlike(row: CatalogueRow, shipped_row: CatalogueRow) -> Iterator[str]:
+    for key in sorted(row.keys() | shipped_row.keys()):
+        value, shipped_value = row.get(key), shipped_row.get(key)
+        if value == shipped_value:
             continue
-        if isinstance(mine, list) and isinstance(its, list):  # of tables of layers, only the rows that differ
-            mine, its = [row for row in mine if row not in its], [row for row in its if row not in mine]
-        yield f"{key} is {_short(mine)}, and in the file {_short(its)}"
+        if isinstance(value, list) and isinstance(
+            shipped_value, list
+        ):  # of tables of layers, only the rows that differ
+            value, shipped_value = (
+                [row for row in value if row not in shipped_value],
+                [row for row in shipped_value if row not in value],
+            )
+        yield f"{key} is {_short(value)}, and in the file {_short(shipped_value)}"
 
 
 def _short(value: Any) -> str:
-    written = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
-    return shorten(written, _LONGEST)
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return shorten(text, _LONGEST)
 
 
 def _by_id(text: str) -> dict[str | None, CatalogueRow]:
@@ -204,22 +209,22 @@ def versions_of(namespace: str) -> dict[str, str]:
     zoo = registry()
     manifest = zoo.plugin(namespace)
     rows = {row["builder"]: row for rows in _listed(namespace, zoo).values() for row in rows}
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for row in rows.values():
-        found |= library_versions(_spec(namespace, row, zoo), zoo)
-    return {name: version for name, version in found.items() if name not in ("layerzoo", manifest.distribution)}
+        versions |= library_versions(_spec(namespace, row, zoo), zoo)
+    return {name: version for name, version in versions.items() if name not in ("layerzoo", manifest.distribution)}
 
 
 def state_of(namespace: str) -> dict[str, str]:
     """Return everything that results depend on: the libraries, the listed models, and the code that traces and
     names."""
     zoo = registry()
-    found = hashlib.sha256(json.dumps(_listed(namespace, zoo)).encode())
+    digest = hashlib.sha256(json.dumps(_listed(namespace, zoo)).encode())
     plugin = Path(str(zoo.plugin(namespace).path)).parent
     parts = [*Path(__file__).parent.glob("*.py"), Path(layer_table.__file__)]
     for path in sorted([*parts, *plugin.rglob("*.py"), *plugin.rglob("*.toml")]):
-        found.update(path.read_bytes())
-    return {**versions_of(namespace), "code": found.hexdigest()}
+        digest.update(path.read_bytes())
+    return {**versions_of(namespace), "code": digest.hexdigest()}
 
 
 def models_to_list(row: CatalogueRow) -> list[CatalogueRow]:
@@ -243,9 +248,9 @@ def models_to_list(row: CatalogueRow) -> list[CatalogueRow]:
     unknown = {**own, "summary": row[_PUBLISHED]["summary"]}
     if "params" not in own or not own.get("aliases"):
         return [unknown]
-    name, *others = own["aliases"]
+    name, *aliases = own["aliases"]
     unknown = {key: value for key, value in unknown.items() if key not in ("params", "flops", "layers", "aliases")}
-    architecture = {**own, "id": name, "aliases": others}
+    architecture = {**own, "id": name, "aliases": aliases}
     return [unknown, {key: value for key, value in architecture.items() if key not in _OF_WEIGHTS and value != []}]
 
 
@@ -257,26 +262,26 @@ def _possible_ids(row: CatalogueRow) -> list[str]:
 def _work(namespace: str, name: str) -> CatalogueRow:
     zoo = registry()  # in a process of the pool
     traced = _trace_models(namespace, _listed(namespace, zoo)[name], zoo)
-    return {"rows": [each for row in traced for each in models_to_list(row)]}
+    return {"rows": [model for row in traced for model in models_to_list(row)]}
 
 
 def _trace_models(namespace: str, rows: Sequence[CatalogueRow], zoo: Registry) -> Iterator[CatalogueRow]:
     """Yield the models of one architecture with the facts from traces. Equal networks are traced once."""
     layouts: dict[str, AxisLayout] | None = None
-    known: dict[tuple[Any, ...], CatalogueRow] = {}
+    facts: dict[tuple[Any, ...], CatalogueRow] = {}
     for row in rows:
         if "unusable" in row:
             yield {**row}
             continue
         spec = _spec(namespace, row, zoo)
         try:
-            asked = ModelHooks.of(spec, zoo)
-            what, params = _identity(spec, asked)
-            if what not in known:
-                resolved = trace_model(spec, Files(), asked, zoo, layouts=layouts)
+            model_hooks = ModelHooks.of(spec, zoo)
+            key, params = _identity(spec, model_hooks)
+            if key not in facts:
+                resolved = trace_model(spec, Files(), model_hooks, zoo, layouts=layouts)
                 layouts = resolved.tracer.layouts
-                known[what] = {"flops": resolved.tracer.flops, "layers": layer_table.packed(resolved.spec.layers)}
-            yield {**row, "params": params, **known[what]}
+                facts[key] = {"flops": resolved.tracer.flops, "layers": layer_table.packed(resolved.spec.layers)}
+            yield {**row, "params": params, **facts[key]}
         except LayerzooError as error:
             yield {**row, "failed": _cause(error)}
 
@@ -288,16 +293,16 @@ def _cause(error: LayerzooError) -> str:
     return f"{first}{'; '.join(details)}" if first.endswith(": ") else first
 
 
-def _identity(spec: ModelSpec, asked: ModelHooks) -> tuple[tuple[Any, ...], int]:
-    """Return what the trace of a model depends on, within one architecture, and its number of parameters.
+def _identity(spec: ModelSpec, model_hooks: ModelHooks) -> tuple[tuple[Any, ...], int]:
+    """Return a key of everything that determines the trace of a model of an architecture, and its number of parameters.
 
     These are the names and shapes of all tensors, and the input, which follows from the arguments if it is not
     declared.
     """
     with trace_mode("meta"):
-        network = build_uninitialised(spec, asked, Files())
-    what = (signature(network), spec.preprocess or spec.args)
-    return what, sum(each.numel() for each in network.parameters())
+        network = build_uninitialised(spec, model_hooks, Files())
+    key = (signature(network), spec.preprocess or spec.args)
+    return key, sum(parameter.numel() for parameter in network.parameters())
 
 
 def _listed(namespace: str, zoo: Registry) -> Mapping[str, Sequence[CatalogueRow]]:
@@ -315,12 +320,14 @@ def _listed_by(manifest: PluginManifest) -> Mapping[str, Sequence[CatalogueRow]]
         raise PluginError(message, plugin=namespace)
     try:
         listed = json.loads(json.dumps(answer, allow_nan=False))
-        wrong = list(_mistakes(listed, manifest))
+        mistakes = list(_mistakes(listed, manifest))
     except (TypeError, ValueError) as error:
-        listed, wrong = {}, [f"it is not valid JSON: {error}"]
-    if wrong:
-        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        message = f"what the hook layerzoo_catalogue of the plugin '{namespace}' lists does not fit: {wrong[0]}{more}"
+        listed, mistakes = {}, [f"it is not valid JSON: {error}"]
+    if mistakes:
+        suffix = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+        message = (
+            f"what the hook layerzoo_catalogue of the plugin '{namespace}' lists does not fit: {mistakes[0]}{suffix}"
+        )
         raise PluginError(message, plugin=namespace)
     return dict(listed)
 
@@ -332,16 +339,16 @@ def _mistakes(listed: Any, manifest: PluginManifest) -> Iterator[str]:
     for name, rows in listed.items():
         if not isinstance(rows, list) or not rows:
             yield f"{name}: a list of models is wanted"
-    rows = [row for each in listed.values() if isinstance(each, list) for row in each]
+    rows = [row for model_rows in listed.values() if isinstance(model_rows, list) for row in model_rows]
     for row in rows:
         if isinstance(row, dict) and (forbidden := [key for key in _NOT_LISTED if key in row]):
             yield f"{row.get('id')}: {' and '.join(forbidden)} must not be said"
         if isinstance(row, dict) and not _is_published(row.get(_PUBLISHED, {"summary": ""})):
             yield f"{row.get('id')}: published is {{summary: TEXT, params: [LEAST, LARGEST]}}, params where it is known"
     source = RegistrySource(str(manifest.path), "plugin", manifest.namespace, manifest.distribution)
-    for each in compile_models(map(_declared, rows), source):
-        if isinstance(each, Diagnostic):
-            yield f"{each.model or each.text}: {each.message}"
+    for model in compile_models(map(_declared, rows), source):
+        if isinstance(model, Diagnostic):
+            yield f"{model.model or model.text}: {model.message}"
 
 
 def _is_published(value: Any) -> bool:
@@ -349,7 +356,7 @@ def _is_published(value: Any) -> bool:
     if not isinstance(value, dict) or not isinstance(value.get("summary"), str) or value.keys() - {"summary", "params"}:
         return False
     params = value.get("params", [0, 0])
-    return isinstance(params, list) and len(params) == 2 and all(isinstance(each, int) for each in params)
+    return isinstance(params, list) and len(params) == 2 and all(isinstance(number, int) for number in params)
 
 
 def _declared(row: Any) -> Any:
@@ -360,9 +367,9 @@ def _declared(row: Any) -> Any:
 def _spec(namespace: str, row: CatalogueRow, zoo: Registry) -> ModelSpec:
     """Return the spec of a listed model."""
     own = {key: value for key, value in row.items() if key not in ("id", "aliases", _PUBLISHED)}
-    plain, _ = check_model(f"{namespace}/{row['id']}", own, Path())
-    assert plain is not None
-    return replace(ModelSpec.from_dict(plain), plugin=zoo.plugin(namespace).distribution)
+    fields, _ = check_model(f"{namespace}/{row['id']}", own, Path())
+    assert fields is not None
+    return replace(ModelSpec.from_dict(fields), plugin=zoo.plugin(namespace).distribution)
 
 
 def _common(rows: Sequence[CatalogueRow]) -> CatalogueRow:

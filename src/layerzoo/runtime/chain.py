@@ -281,15 +281,15 @@ class TraceIndex:
 
     def inside(self, call: Call) -> list[Call]:
         """Return the calls inside a call."""
-        return [other for other in self.trace.calls if call.start < other.start and other.end < call.end]
+        return [inner for inner in self.trace.calls if call.start < inner.start and inner.end < call.end]
 
     def is_container(self, call: Call) -> bool:
         """Return whether a call only calls other modules, one after the other."""
         step = call.start
-        for other in self.inside(call):
-            if other.start == step + 1:
-                step = other.end
-            elif other.start > step:
+        for inner in self.inside(call):
+            if inner.start == step + 1:
+                step = inner.end
+            elif inner.start > step:
                 return False
         return step > call.start and call.end == step + 1
 
@@ -322,7 +322,7 @@ class ChainSection:
     def last(self) -> Activation:
         return self.stages[-1][-1]
 
-    def named(self) -> Iterator[tuple[str, Activation]]:
+    def named_activations(self) -> Iterator[tuple[str, Activation]]:
         """Yield ``block.I`` for a single stage, else ``stage.I`` after its ``stage.I.block.J``."""
         if len(self.stages) == 1:
             for index, activation in zip(self.indices, self.stages[0], strict=True):
@@ -434,8 +434,8 @@ def _blocks_of(index: TraceIndex, stage: Sequence[Activation], chain: Sequence[C
     return blocks if is_regular else []
 
 
-def _have_one_resolution(activation: Activation, other: Activation) -> bool:
-    fewer, more = sorted((activation.positions, other.positions))
+def _have_one_resolution(activation: Activation, other_activation: Activation) -> bool:
+    fewer, more = sorted((activation.positions, other_activation.positions))
     return more < _DROP * fewer
 
 

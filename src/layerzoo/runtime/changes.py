@@ -36,9 +36,9 @@ class TensorChanges:
 
     def replaced_modules(self) -> str | None:
         """Return the modules of the network, as torch prints them, if some were replaced; None otherwise."""
-        if self._loaded is None or (now := repr(self._network)) == self._modules:
+        if self._loaded is None or (modules := repr(self._network)) == self._modules:
             return None
-        return now
+        return modules
 
     def describe(self) -> dict[str, Any] | None:
         """See :func:`describe_changes`."""
@@ -51,12 +51,12 @@ def fingerprints(network: nn.Module) -> dict[str, Fingerprint]:
     It takes about as long as reading the tensors from memory once: 0.12 s for 400 MB on one core.
     """
     by_tensor: dict[int, Fingerprint] = {}
-    found: dict[str, Fingerprint] = {}
+    by_name: dict[str, Fingerprint] = {}
     for name, tensor in saved_tensors(network).items():
         if id(tensor) not in by_tensor:
             by_tensor[id(tensor)] = _fingerprint(tensor)
-        found[name] = by_tensor[id(tensor)]
-    return found
+        by_name[name] = by_tensor[id(tensor)]
+    return by_name
 
 
 def describe_changes(network: nn.Module, loaded: Mapping[str, Fingerprint]) -> dict[str, Any] | None:
@@ -68,13 +68,13 @@ def describe_changes(network: nn.Module, loaded: Mapping[str, Fingerprint]) -> d
     Returns: the number of changed tensors, the number of all tensors, and the sha256 over names and values of the
         changed ones; None if all tensors are unchanged.
     """
-    now = fingerprints(network)
-    names = sorted(name for name, value in now.items() if loaded.get(name) != value)
-    if not names and now.keys() == loaded.keys():
+    current = fingerprints(network)
+    names = sorted(name for name, value in current.items() if loaded.get(name) != value)
+    if not names and current.keys() == loaded.keys():
         return None
     tensors = saved_tensors(network)
     digest = sha256_of({name: tensors[name].detach().cpu() for name in names if not tensors[name].is_meta})
-    return {"tensors": len(names), "of_tensors": len(now), "sha256": digest}
+    return {"tensors": len(names), "of_tensors": len(current), "sha256": digest}
 
 
 def digest_of_tensors(network: nn.Module) -> str:

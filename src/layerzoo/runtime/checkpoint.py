@@ -96,8 +96,8 @@ class Checkpoint:
 
     def digests(self, names: Iterable[str]) -> dict[str, bytes]:
         """Return the sha256 of the tensors that were hashed while they were read, by the network's names."""
-        known = self.stored.digests if isinstance(self.stored, ReadAhead) else {}
-        return {name: known[origin] for name in names if (origin := self.origins.get(name)) in known}
+        digests = self.stored.digests if isinstance(self.stored, ReadAhead) else {}
+        return {name: digests[origin] for name in names if (origin := self.origins.get(name)) in digests}
 
     def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
         """Download some tensors, by the network's names, without reading them."""
@@ -248,7 +248,7 @@ def saved_metadata(objects: Iterable[str], versions: Mapping[str, Any]) -> dict[
         objects: names of tensors that hold the bytes of an object.
         versions: the metadata of the state dict, by module.
     """
-    return {_SAVED: "1", _OBJECTS: json.dumps(sorted(objects)), _VERSIONS: json.dumps(_plain(versions))}
+    return {_SAVED: "1", _OBJECTS: json.dumps(sorted(objects)), _VERSIONS: json.dumps(_jsonable_versions(versions))}
 
 
 def _saved_content(name: str, files: Files) -> CheckpointContent | None:
@@ -256,10 +256,10 @@ def _saved_content(name: str, files: Files) -> CheckpointContent | None:
     if name in files.partial or not name.endswith(".safetensors"):
         return None
     stored = Safetensors.of(files, name)
-    noted = read_metadata(files[name])
-    if _SAVED not in noted:
+    metadata = read_metadata(files[name])
+    if _SAVED not in metadata:
         return None
-    objects, versions = (json.loads(noted.get(key, "{}")) for key in (_OBJECTS, _VERSIONS))
+    objects, versions = (json.loads(metadata.get(key, "{}")) for key in (_OBJECTS, _VERSIONS))
     return CheckpointContent(stored, objects=frozenset(objects), versions=versions, is_saved=True)
 
 
@@ -322,7 +322,7 @@ def _converted(
         by_key.update({name: encoded(value) for name, value in state.objects.items()})
         metadata.update({_ENTRY: state.entry} if state.entry else {})
         metadata.update({_OBJECTS: json.dumps(sorted(state.objects))} if state.objects else {})
-        metadata.update({_VERSIONS: json.dumps(_plain(state.versions))} if state.versions else {})
+        metadata.update({_VERSIONS: json.dumps(_jsonable_versions(state.versions))} if state.versions else {})
 
     def write(target: Path) -> None:
         convert()
@@ -344,7 +344,7 @@ def _converted(
     return CheckpointContent(stored, metadata.get(_ENTRY), frozenset(objects), versions)
 
 
-def _plain(versions: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _jsonable_versions(versions: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the JSON-able entries of a state dict's metadata, by module."""
     return {
         str(path): {
@@ -401,10 +401,10 @@ def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     for name, tensor in tensors.items():
         if tensor.is_quantized or tensor.layout is not torch.strided:
-            kind, how = ("quantised", "dequantize") if tensor.is_quantized else ("sparse", "to_dense")
+            kind, conversion = ("quantised", "dequantize") if tensor.is_quantized else ("sparse", "to_dense")
             raise WeightsError(
                 f"'{name}' in the checkpoint is a {kind} tensor ({tensor.dtype}, {tensor.layout}), which layerzoo does "
-                f"not load. Next: save {name}.{how}(), and let the network make its own from it"
+                f"not load. Next: save {name}.{conversion}(), and let the network make its own from it"
             )
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
 

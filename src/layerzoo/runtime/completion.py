@@ -1,4 +1,4 @@
-"""Complete the declaration of a layer with what traces of its network show: axes, shape, tokens, cost, depth."""
+"""Complete the declaration of a layer with facts from traces of its network: axes, shape, tokens, cost, depth."""
 
 from __future__ import annotations
 

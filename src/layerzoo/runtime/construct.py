@@ -76,11 +76,11 @@ def _check_against_checkpoint(network: nn.Module, files: Files, *, model: str) -
             stored = read_header(files[name])
     if stored is None:
         return
-    held = sum(math.prod(entry.shape) for entry in stored.values())
-    if own > _FEW_TENSORS + _SPLIT * len(stored) or numbers > _FEW_NUMBERS + _SPLIT * held:
+    stored_numbers = sum(math.prod(entry.shape) for entry in stored.values())
+    if own > _FEW_TENSORS + _SPLIT * len(stored) or numbers > _FEW_NUMBERS + _SPLIT * stored_numbers:
         raise TooLargeError(
             f"{model}: its network has {own:,} tensors of {numbers:,} numbers, and its checkpoint holds "
-            f"{len(stored):,} of {held:,}. Next: check that the two belong together"
+            f"{len(stored):,} of {stored_numbers:,}. Next: check that the two belong together"
         )
 
 
@@ -113,10 +113,10 @@ def check_memory(params: int, *, model: str) -> None:
         model: its id, for the message.
     Raises: TooLargeError.
     """
-    needed, free = 4 * params, free_memory()
-    if free is not None and needed > free:
+    required, free = 4 * params, free_memory()
+    if free is not None and required > free:
         raise TooLargeError(
-            f"{model}: its network of {params:,} parameters takes {needed:,} bytes, and {free:,} are free. Next: a "
+            f"{model}: its network of {params:,} parameters takes {required:,} bytes, and {free:,} are free. Next: a "
             "machine with more memory"
         )
 

@@ -37,15 +37,15 @@ def plan_cut(trace: Trace, layers: Sequence[Layer], *, model: str) -> Cut:
     unique = tuple({layer.name: layer for layer in layers}.values())
     ready = {layer.name: _ready_at(trace, layer, model) for layer in unique}
     stop = max(reversed(ready), key=lambda name: ready[name])  # of equal steps, the layer that is read last
-    done = {call.module for call in trace.calls if call.end <= ready[stop]}
-    other_ways = (name for name in trace.unread if not done.isdisjoint(_with_ancestors(name)))
-    needed = (*(name for name, step in trace.reads.items() if step < ready[stop]), *other_ways)
+    finished = {call.module for call in trace.calls if call.end <= ready[stop]}
+    other_ways = (name for name in trace.unread if not finished.isdisjoint(_with_ancestors(name)))
+    tensors = (*(name for name, step in trace.reads.items() if step < ready[stop]), *other_ways)
     called = {call.module for call in trace.calls if call.start < ready[stop]} | trace.unfinished
-    owners = {name.rpartition(".")[0] for name in needed}
+    owners = {name.rpartition(".")[0] for name in tensors}
     return Cut(
         layers=unique,
         stop=stop,
-        tensors=needed,
+        tensors=tensors,
         modules=frozenset(above for path in called | owners for above in _with_ancestors(path)),
         signature=trace.signature,
     )
@@ -54,19 +54,19 @@ def plan_cut(trace: Trace, layers: Sequence[Layer], *, model: str) -> Cut:
 def find_call(trace: Trace, layer: Layer, *, model: str) -> Call:
     """Return the call that a layer selects. Raises: LayerError, UnknownLayerError."""
     calls = trace.calls_of(layer.module)
-    where = f"{model}, layer {layer.name}"
+    label = f"{model}, layer {layer.name}"
     if not calls:
         paths = list(dict.fromkeys(call.module for call in trace.calls))
         if not any(path == layer.module or path.startswith(f"{layer.module}.") for path in paths):
             raise unknown_layer(f"module:{layer.module}", [f"module:{path}" for path in paths], model)
-        raise LayerError(f"{where}: the module {layer.module} is never called; only modules inside it are")
+        raise LayerError(f"{label}: the module {layer.module} is never called; only modules inside it are")
     if layer.call is None and len(calls) > 1:
         raise LayerError(
-            f"{where}: the module {layer.module} runs {len(calls)} times; say which, as in module:{layer.module}#0"
+            f"{label}: the module {layer.module} runs {len(calls)} times; say which, as in module:{layer.module}#0"
         )
     if (layer.call or 0) >= len(calls):
         raise LayerError(
-            f"{where}: the module {layer.module} runs {len(calls)} time(s), and call {layer.call} was asked for"
+            f"{label}: the module {layer.module} runs {len(calls)} time(s), and call {layer.call} was asked for"
         )
     return calls[layer.call or 0]
 

@@ -54,18 +54,20 @@ def check_layer(
         has_own_shape: whether the declared shape was stated for this model, and not for its base.
     Raises: DeclarationError, which names the declaration and the result of the trace.
     """
-    found = [wrong.text for wrong in contradictions(layer, evidence, modality, has_own_shape=has_own_shape)]
-    if found:
-        raise DeclarationError(f"{model}, layer {layer.name}: {'; '.join(found)}. {ADVICE}")
+    messages = [
+        contradiction.text for contradiction in contradictions(layer, evidence, modality, has_own_shape=has_own_shape)
+    ]
+    if messages:
+        raise DeclarationError(f"{model}, layer {layer.name}: {'; '.join(messages)}. {ADVICE}")
 
 
 def contradictions(
     layer: Layer, evidence: LayerEvidence, modality: Modality, *, has_own_shape: bool = True
 ) -> Iterator[Contradiction]:
-    """Yield what a trace contradicts in the declaration of a layer. Arguments: :func:`check_layer`."""
+    """Yield the contradictions between the declaration of a layer and a trace. Arguments: :func:`check_layer`."""
     axes, shape = layer.axes, evidence.shape
-    if axes is not None and (wrong := _wrong_axes(axes, evidence)):
-        yield Contradiction("axes", wrong)
+    if axes is not None and (mistake := _wrong_axes(axes, evidence)):
+        yield Contradiction("axes", mistake)
         return
     for text in _wrong_tokens(layer, evidence, modality):
         yield Contradiction("tokens", text)
@@ -92,11 +94,11 @@ def _wrong_axes(axes: tuple[str, ...], evidence: LayerEvidence) -> str | None:
     return None
 
 
-def _may_be(declared: str, shown: str) -> bool:
+def _may_be(declared: str, inferred: str) -> bool:
     """Return whether a declared axis may have an inferred name. Positions have several names."""
-    if {declared, shown} <= {"height", "width"}:
-        return declared == shown
-    return declared == shown or (declared in POSITION_AXES and shown in POSITION_AXES)
+    if {declared, inferred} <= {"height", "width"}:
+        return declared == inferred
+    return declared == inferred or (declared in POSITION_AXES and inferred in POSITION_AXES)
 
 
 def _wrong_tokens(layer: Layer, evidence: LayerEvidence, modality: Modality) -> Iterator[str]:
@@ -107,26 +109,26 @@ def _wrong_tokens(layer: Layer, evidence: LayerEvidence, modality: Modality) -> 
     declared = f"declared are {prefix} prefix" + (f" and {suffix} suffix tokens" if suffix else " tokens")
     axes = layer.axes or (layout.axes if layout else None)
     sequence = [at for at, axis in enumerate(axes or ()) if axis in ("token", "time", "frame")]
-    shown = layout.prefix_tokens if layout else None
-    is_placed = shown is not None and added is not None and sum(added) == shown
+    inferred = layout.prefix_tokens if layout else None
+    is_placed = inferred is not None and added is not None and sum(added) == inferred
     if axes is not None and (prefix or suffix) and not sequence:
         yield f"{declared}, and the axes '{' '.join(axes)}' have no tokens"
     elif last is not None:
-        known = added[1] if is_placed and added else shown
-        if modality != "text" and known is not None and last > known:
-            where = "after those of the input" if is_placed else "in all that do not cover the input"
-            yield f"declared are the last {last} tokens, and the network has {known} tokens {where}"
+        allowed = added[1] if is_placed and added else inferred
+        if modality != "text" and allowed is not None and last > allowed:
+            position = "after those of the input" if is_placed else "in all that do not cover the input"
+            yield f"declared are the last {last} tokens, and the network has {allowed} tokens {position}"
     elif axes is not None and sequence and prefix + suffix >= shape[sequence[0]]:
         yield f"{declared}, and there are {shape[sequence[0]]} tokens in all"
-    elif shown is None:
+    elif inferred is None:
         return
     elif modality == "text":  # tokens of the row, such as [CLS], may also be declared
-        if prefix + suffix < shown:
-            yield f"{declared}, and the network adds {shown} tokens to a text"
+        if prefix + suffix < inferred:
+            yield f"{declared}, and the network adds {inferred} tokens to a text"
         elif is_placed and added and (suffix < added[1] or (layer.prefix_tokens is not None and prefix < added[0])):
             yield f"{declared}, and the network adds {added[0]} tokens before a text and {added[1]} after it"
-    elif suffix > shown or (layer.prefix_tokens is not None and prefix + suffix != shown):
-        yield f"{declared}, and inputs of other sizes show {shown} tokens that do not cover the input"
+    elif suffix > inferred or (layer.prefix_tokens is not None and prefix + suffix != inferred):
+        yield f"{declared}, and inputs of other sizes show {inferred} tokens that do not cover the input"
     elif is_placed and added and suffix != added[1]:
         yield f"{declared}, and the network has {added[0]} tokens before those of the input and {added[1]} after them"
 
@@ -142,16 +144,20 @@ def check_frames(spec: ModelSpec, layers: Sequence[Layer], traced: Sequence[tupl
     if not isinstance(declared, AudioPreprocess) or declared.frame_hop_samples is None or not layers:
         return
     expected = [frames_of(samples, declared.frame_hop_samples) for samples, _ in traced]
-    shown = list(zip(*(frames for _, frames in traced), strict=True))
-    if any(list(frames) == expected for frames in shown):
+    traced_frames = list(zip(*(frames for _, frames in traced), strict=True))
+    if any(list(frames) == expected for frames in traced_frames):
         return
     frame, hop = declared.frame_hop_samples
     samples = " and ".join(str(samples) for samples, _ in traced)
-    listed = [f"{layer.name} {' and '.join(map(str, frames))}" for layer, frames in zip(layers, shown, strict=True)]
-    few = ", ".join(listed[-_LISTED:]) + (f" and {len(listed) - _LISTED} more layers" if len(listed) > _LISTED else "")
+    listed = [
+        f"{layer.name} {' and '.join(map(str, frames))}" for layer, frames in zip(layers, traced_frames, strict=True)
+    ]
+    summary = ", ".join(listed[-_LISTED:]) + (
+        f" and {len(listed) - _LISTED} more layers" if len(listed) > _LISTED else ""
+    )
     raise DeclarationError(
         f"{spec.id}: declared is frame_hop_samples: [{frame}, {hop}], which makes {' and '.join(map(str, expected))} "
-        f"frames of {samples} samples, and the network makes: {few}. {ADVICE}"
+        f"frames of {samples} samples, and the network makes: {summary}. {ADVICE}"
     )
 
 
@@ -174,11 +180,11 @@ def check_cls_token(spec: ModelSpec, preprocess: Preprocessor, library_says: boo
     prefix = list(tokenizer.prefix)
     if prefix and library_says is not False:
         return
-    shown = (
+    description = (
         f"puts the special tokens {prefix} before a text, of which none is one" if prefix else "puts none before a text"
     )
     raise DeclarationError(
-        f"{spec.id}: declared is cls_token: true, a classification token, and the tokenizer {shown}. {ADVICE}"
+        f"{spec.id}: declared is cls_token: true, a classification token, and the tokenizer {description}. {ADVICE}"
     )
 
 

@@ -28,14 +28,14 @@ def described(spec: ModelSpec, hooks: ModelHooks, files: Files) -> ModelSpec:
     is_complete = spec.preprocess is not None and not _is_incomplete(spec.preprocess)
     if is_complete and (spec.plugin is not None or spec.default != Default()):  # a plugin's own spec is complete
         return spec
-    known = hooks.describe(_described_by_library(spec), files) or {}
+    answer = hooks.describe(_described_by_library(spec), files) or {}
     try:
-        if preprocess := known.get("preprocess"):
+        if preprocess := answer.get("preprocess"):
             kind = KINDS[_described_by_library(spec).modality]
             described_preprocess = preprocess_from_dict({"kind": kind, **preprocess})
             spec = replace(spec, preprocess=_completed(spec.preprocess, described_preprocess))
-        if "default" in known and spec.default == Default():
-            spec = replace(spec, default=Default(**known["default"]))
+        if "default" in answer and spec.default == Default():
+            spec = replace(spec, default=Default(**answer["default"]))
     except TypeError as error:
         raise PluginError(
             f"the answer of the hook layerzoo_describe for {spec.id} ({spec.modality}) does not fit: {error}",
@@ -71,11 +71,11 @@ def _described_by_library(spec: ModelSpec) -> ModelSpec:
     return spec
 
 
-def _completed(declared: Preprocess | None, known: Preprocess) -> Preprocess:
+def _completed(declared: Preprocess | None, from_library: Preprocess) -> Preprocess:
     """Complete a declaration with the padding of texts, or the image preprocessing of videos."""
-    if isinstance(declared, TextPreprocess) and isinstance(known, TextPreprocess):
-        return replace(declared, batching=known.batching)
+    if isinstance(declared, TextPreprocess) and isinstance(from_library, TextPreprocess):
+        return replace(declared, batching=from_library.batching)
     if isinstance(declared, VideoPreprocess):
-        image = known.image if isinstance(known, VideoPreprocess) else known
+        image = from_library.image if isinstance(from_library, VideoPreprocess) else from_library
         return replace(declared, image=image) if isinstance(image, ImagePreprocess) else declared
-    return declared or known
+    return declared or from_library

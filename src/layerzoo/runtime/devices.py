@@ -36,25 +36,25 @@ def usable_devices(device: DeviceChoice) -> tuple[torch.device, ...]:
 def _usable_device(device: str | torch.device) -> torch.device:
     """Raises: UsageError for an unavailable device, or one without values (meta)."""
     try:
-        found = torch.device(device)
-        torch.zeros(1, device=found).cpu()
+        torch_device = torch.device(device)
+        torch.zeros(1, device=torch_device).cpu()
     except (RuntimeError, AssertionError, TypeError) as error:
         raise UsageError(f"{_unusable_device(device, error)}. Use device='cpu'") from error
-    return found
+    return torch_device
 
 
 def _unusable_device(device: str | torch.device, error: Exception) -> str:
     """Return the reason why a device cannot be used."""
     try:
-        asked = torch.device(device)
+        torch_device = torch.device(device)
     except (RuntimeError, TypeError):
         return f"device={str(device)!r} is not a torch device, such as 'cuda', 'cuda:1' or 'mps'"
-    kind = asked.type
+    kind = torch_device.type
     backend = getattr(torch, kind, None) or getattr(torch.backends, kind, None)
     if backend is not None and hasattr(backend, "is_available") and not backend.is_available():
         return f"{kind.upper()} is not available on this machine"
     count = backend.device_count() if backend is not None and hasattr(backend, "device_count") else 1
-    if asked.index is not None and asked.index >= count:
+    if torch_device.index is not None and torch_device.index >= count:
         return f"device={str(device)!r}: this machine has {count} {kind.upper()} device(s), counted from 0"
     return f"device={str(device)!r} cannot be used: {summary(error)}"
 

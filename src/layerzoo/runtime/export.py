@@ -88,10 +88,12 @@ def export(backbone: Backbone, path: str | os.PathLike[str], to: ExportFormat | 
 
 
 def _format(path: Path, to: ExportFormat | None) -> ExportFormat:
-    known = get_args(ExportFormat)
+    formats = get_args(ExportFormat)
     chosen = to or path.suffix.removeprefix(".")
-    if chosen not in known:
-        raise UsageError(f"{path}: the format is one of {', '.join(known)}: name the file *.onnx or *.pt2, or pass to=")
+    if chosen not in formats:
+        raise UsageError(
+            f"{path}: the format is one of {', '.join(formats)}: name the file *.onnx or *.pt2, or pass to="
+        )
     return "onnx" if chosen == "onnx" else "pt2"
 
 
@@ -131,8 +133,8 @@ def _sequence_axes(backbone: Backbone, example: Batch) -> dict[str, dict[int, st
         return {name: {1: "token"} for name, tensor in example.inputs.items() if tensor.ndim == 2}
     if isinstance(preprocess, AudioPreprocessor) and preprocess.declared.window_s is None:
         longest = next(iter(example.inputs.values())).shape[-1]
-        found = {name: tensor for name, tensor in example.inputs.items() if tensor.shape[-1] == longest}
-        return {name: {tensor.ndim - 1: "time"} for name, tensor in found.items()}
+        sequences = {name: tensor for name, tensor in example.inputs.items() if tensor.shape[-1] == longest}
+        return {name: {tensor.ndim - 1: "time"} for name, tensor in sequences.items()}
     return {}
 
 
@@ -164,17 +166,19 @@ def _compare(backbone: Backbone, run: _Run, batches: Sequence[Batch]) -> float:
     largest = 0.0
     for batch in batches:
         expected = backbone.activations(batch)
-        found = run(batch.inputs)
+        outputs = run(batch.inputs)
         for name, activation in expected.items():
-            wanted, got = activation.cpu().double(), found[name].double()
-            if got.shape != wanted.shape:
+            reference, exported = activation.cpu().double(), outputs[name].double()
+            if exported.shape != reference.shape:
                 raise ExportError(
-                    f"{backbone.spec.id}, layer {name}: the exported file gives {tuple(got.shape)}, and the cut "
-                    f"{tuple(wanted.shape)}",
+                    f"{backbone.spec.id}, layer {name}: the exported file gives {tuple(exported.shape)}, and the cut "
+                    f"{tuple(reference.shape)}",
                     model=backbone.spec.id,
                 )
-            scale = float(wanted.abs().max()) if wanted.numel() else 0.0
-            largest = max(largest, float((got - wanted).abs().max()) / (scale or 1.0) if wanted.numel() else 0.0)
+            scale = float(reference.abs().max()) if reference.numel() else 0.0
+            largest = max(
+                largest, float((exported - reference).abs().max()) / (scale or 1.0) if reference.numel() else 0.0
+            )
     if not largest <= TOLERANCE:
         raise ExportError(
             f"{backbone.spec.id}: the exported file differs from the cut by {largest:.2g} of the largest value, and at "
@@ -191,8 +195,8 @@ def _write_pt2(program: ExportedProgram, path: Path) -> _Run:
 
     def run(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         with torch.no_grad():
-            found: dict[str, Tensor] = module(_argument(Batch(inputs)))
-        return found
+            outputs: dict[str, Tensor] = module(_argument(Batch(inputs)))
+        return outputs
 
     return run
 
@@ -204,7 +208,7 @@ def _write_onnx(program: ExportedProgram, backbone: Backbone, example: Batch, pa
     names, outputs = list(example.inputs), [layer.name for layer in backbone.layers]
     try:
         with _quiet():
-            written = torch.onnx.export(
+            onnx_program = torch.onnx.export(
                 program, dynamo=True, input_names=names, output_names=outputs, verbose=False, optimize=True
             )
     except Exception as error:
@@ -212,16 +216,16 @@ def _write_onnx(program: ExportedProgram, backbone: Backbone, example: Batch, pa
             f"{backbone.spec.id}: no ONNX exists for an operation of the network: {summary(error)}. Next: --to pt2",
             model=backbone.spec.id,
         ) from error
-    assert written is not None
+    assert onnx_program is not None
     size = sum(tensor.numel() * tensor.element_size() for tensor in network_of(backbone).state_dict().values())
-    written.save(path, external_data=size > _LARGEST_IN_ONE_FILE)
+    onnx_program.save(path, external_data=size > _LARGEST_IN_ONE_FILE)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        found = session.run(outputs, {name: inputs[name].cpu().numpy() for name in names})
-        return dict(zip(outputs, map(torch.from_numpy, found), strict=True))
+        values = session.run(outputs, {name: inputs[name].cpu().numpy() for name in names})
+        return dict(zip(outputs, map(torch.from_numpy, values), strict=True))
 
     return run
 
@@ -243,13 +247,13 @@ def _scratch(target: Path) -> Iterator[Path]:
 def _quiet() -> Iterator[None]:
     """Hide the deprecation warnings and progress messages of torch's exporters."""
     loggers = [logging.getLogger(name) for name in ("torch.export", "torch.onnx", "onnxscript", "torch._dynamo")]
-    levels = [each.level for each in loggers]
-    for each in loggers:
-        each.setLevel(logging.ERROR)
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

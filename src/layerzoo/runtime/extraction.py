@@ -117,10 +117,10 @@ def stream(
     )  # fmt: skip
     plan = extraction.plan
     preprocess, options = plan.backbone.preprocess, {"column": column, "layout": layout, "value_range": value_range}
-    found = preprocess.samples(inputs, decoder=plan.decoder, ids=ids, **options)
+    items = preprocess.samples(inputs, decoder=plan.decoder, ids=ids, **options)
     if cache is not False:
         plan = replace(plan, reuse=_reuse(plan, cache))
-    pieces = _pieces(plan, found, extraction.limit)
+    pieces = _pieces(plan, items, extraction.limit)
     if progress is None or progress is False:
         return pieces
     counter = _counter(inputs, preprocess.modality, partial(preprocess.samples, inputs, **options))
@@ -328,8 +328,8 @@ def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Generat
     with contextlib.closing(rows), plan.decoder, plan.reuse or contextlib.nullcontext():
         for batch_results in results:
             pending.record(batch_results)
-            if done := pending.take_done():
-                piece = features_of(plan, done, recordings)
+            if finished := pending.take_done():
+                piece = features_of(plan, finished, recordings)
                 has_features = has_features or len(piece) > 0
                 report.update(piece.report)
                 yield piece
@@ -428,12 +428,12 @@ def _run_batch(
         free_cache(backbone.device)
         halves = batch[: len(batch) // 2], batch[len(batch) // 2 :]
         return [result for half in halves for result in _run_batch(backbone, half, pools, pending)]
-    if len(batch) > 1 and _found_to_vary(backbone, batch, pooled, pools):
+    if len(batch) > 1 and _depends_on_batch(backbone, batch, pooled, pools):
         return [result for placed in batch for result in _run_batch(backbone, [placed], pools, pending)]
     return [(placed, {name: rows[at] for name, rows in pooled.items()}) for at, placed in enumerate(batch)]
 
 
-def _found_to_vary(
+def _depends_on_batch(
     backbone: Backbone, batch: list[PlacedRow], pooled: Mapping[str, list[PooledRow]], pools: Mapping[str, str]
 ) -> bool:
     """Return whether features depend on the batch. One that is larger than all before is compared with two of its rows.
@@ -441,10 +441,10 @@ def _found_to_vary(
     Other threads may have found it while this batch ran.
     """
     layers = [layer for layer in backbone.layers if layer.name in pooled]
-    resolved, before = resolved_model(backbone), backbone.variation
-    is_due = not before and backbone.precision == "float32" and resolved.unchecked_at(layers, len(batch))
+    resolved, known_variation = resolved_model(backbone), backbone.variation
+    is_due = not known_variation and backbone.precision == "float32" and resolved.unchecked_at(layers, len(batch))
     if not is_due or _different_row(batch) is None:
-        return bool(before)
+        return bool(known_variation)
 
     def read(rows: Batch) -> Mapping[str, Sequence[FloatArray]]:
         return backbone.pool_rows(rows, pools)
@@ -468,9 +468,9 @@ def _check_first_batch(plan: ExtractionPlan, batches: Iterator[list[PlacedRow]])
     backbone = plan.backbone
     is_due = backbone.precision == "float32" and bool(resolved_model(backbone).unchecked(plan.layers))
     for batch in batches:
-        if is_due and (other := _different_row(batch)) is not None:
+        if is_due and (other_row := _different_row(batch)) is not None:
             is_due = False
-            _check_variation(plan, batch[0].row, other)
+            _check_variation(plan, batch[0].row, other_row)
         yield batch
 
 
@@ -484,19 +484,19 @@ def _different_row(batch: list[PlacedRow]) -> InputRow | None:
     return next((placed.row for placed in batch[1:] if not is_equal(placed.row)), None)
 
 
-def _check_variation(plan: ExtractionPlan, row: InputRow, other: InputRow) -> None:
-    backbone, before = plan.backbone, plan.backbone.variation
+def _check_variation(plan: ExtractionPlan, row: InputRow, other_row: InputRow) -> None:
+    backbone, known_variation = plan.backbone, plan.backbone.variation
 
     def read(batch: Batch) -> Mapping[str, Sequence[FloatArray]]:
         return backbone.pool_rows(batch, plan.row_pools)
 
     def make_batch(numbers: Sequence[int]) -> Batch:
-        return backbone.preprocess.collate([(row, other)[number] for number in numbers])
+        return backbone.preprocess.collate([(row, other_row)[number] for number in numbers])
 
     with contextlib.suppress(Exception):  # a sample on which the network fails is reported when it is run
-        comparison = compare(read, make_batch, before.random)
+        comparison = compare(read, make_batch, known_variation.random)
         resolved_model(backbone).record_comparison(plan.layers, comparison)
-    if replace(backbone.variation, is_measured=before.is_measured) != before:
+    if replace(backbone.variation, is_measured=known_variation.is_measured) != known_variation:
         for notice in backbone.variation.notices(backbone.spec.id):
             logging.getLogger("layerzoo").warning("%s", notice)
 
@@ -516,10 +516,10 @@ def _require_working_network(backbone: Backbone, failure: Exception) -> None:
                 plugin=backbone.spec.builder,
             ) from error
         line = line_of(failure, resolved_model(backbone).hooks.folders)
-        where = f" (at {line})" if line else ""
+        location = f" (at {line})" if line else ""
         raise PluginError(
-            f"the network of {backbone.spec.id} fails on any input: {summary(failure)}{where}. If backbone.module was "
-            "converted: load() takes precision=",
+            f"the network of {backbone.spec.id} fails on any input: {summary(failure)}{location}. If backbone.module "
+            "was converted: load() takes precision=",
             plugin=backbone.spec.builder,
         ) from error
 
@@ -531,8 +531,8 @@ def _sampling(backbone: Backbone, **changes: Any) -> Backbone:
         return backbone
     if not isinstance(backbone.preprocess, VideoPreprocessor):
         names = ", ".join(f"{name}=" for name in changes)
-        other = registry().frames_id(backbone.spec.id) if backbone.preprocess.modality == "vision" else None
-        advice = f". Next: {other}" if other else ""
+        frames_model = registry().frames_id(backbone.spec.id) if backbone.preprocess.modality == "vision" else None
+        advice = f". Next: {frames_model}" if frames_model else ""
         raise UsageError(
             f"{names} is for videos, and {backbone.spec.id} takes {NOUNS[backbone.preprocess.modality]}{advice}"
         )

@@ -55,7 +55,7 @@ def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: st
     _check(network, cut, checkpoint, model)
     if has_loading_logic(network):
         return _load_by_its_logic(network, cut, checkpoint, model, has_values)
-    sources = _needed(network, cut, checkpoint, model)
+    sources = _needed_sources(network, cut, checkpoint, model)
     _announce_reading(sources.values(), checkpoint, model)
     tensors = checkpoint.read(sources.values())
     for name, source in sources.items():
@@ -104,7 +104,7 @@ def fetch_for(
     if has_loading_logic(network):
         sources = _read_by_its_logic(network, cut, checkpoint, model)
     else:
-        sources = list(_needed(network, cut, checkpoint, model).values())
+        sources = list(_needed_sources(network, cut, checkpoint, model).values())
     checkpoint.fetch(sources, progress)
     return _loaded(sources, checkpoint)
 
@@ -144,7 +144,7 @@ def _announce_extra_state(network: nn.Module, cut: Cut, checkpoint: Checkpoint, 
         logging.getLogger("layerzoo").warning(message, model, checkpoint.label, unused[0], more)
 
 
-def _needed(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> dict[str, str]:
+def _needed_sources(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> dict[str, str]:
     """Return name in the network → checkpoint key, of the tensors that a cut needs. Shared tensors occur once."""
     groups = needed_names(network, cut)
     grouped = {name for group in groups for name in group}
@@ -160,10 +160,10 @@ def _needed(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) ->
 def _refuse_quantised_and_adapters(network: nn.Module, checkpoint: Checkpoint, model: str) -> None:
     """Raises: WeightsError for quantised tensors without their scales, and for the changes of an adapter."""
     origins = checkpoint.origins
-    taken = {origins[name] for name in saved_tensors(network) if name in origins}
+    loaded_keys = {origins[name] for name in saved_tensors(network) if name in origins}
     stored = checkpoint.stored.meta()
-    refuse_changes(stored, taken, model=model, label=checkpoint.label)
-    refuse_scaled(stored, taken, taken=taken, model=model, label=checkpoint.label)
+    refuse_changes(stored, loaded_keys, model=model, label=checkpoint.label)
+    refuse_scaled(stored, loaded_keys, taken=loaded_keys, model=model, label=checkpoint.label)
 
 
 def _loaded(sources: Iterable[str], checkpoint: Checkpoint) -> Loaded:
@@ -229,10 +229,10 @@ def _source(group: list[str], checkpoint: Checkpoint, model: str) -> str:
 
 def _missing(name: str, checkpoint: Checkpoint, model: str) -> WeightsError:
     refuse_packed(checkpoint.stored.meta(), name, model=model, label=checkpoint.label)
-    few = ", ".join(list(checkpoint.shapes)[:3])
+    examples = ", ".join(list(checkpoint.shapes)[:3])
     return WeightsError(
         f"{model}: the checkpoint {checkpoint.label} has no '{name}'. "
-        f"It has {len(checkpoint.shapes)} tensors{f': {few}, …' if few else ''}. "
+        f"It has {len(checkpoint.shapes)} tensors{f': {examples}, …' if examples else ''}. "
         "If its keys are called differently, map them: layerzoo.load(…, keys={…}), or `weights: {keys: …}` in a "
         "registry.yaml"
     )

@@ -38,20 +38,20 @@ def fine_layers(resolved: ResolvedModel) -> tuple[Layer, ...]:
     """
     trace = resolved.tracer.trace
     index = TraceIndex(trace, branches=False)
-    found = []
+    layers = []
     for layer in resolved.spec.layers:
         if not _BLOCK.fullmatch(layer.name) or "channel" not in (layer.axes or ()) or layer.shape is None:
             continue
         block = find_call(trace, layer, model=resolved.spec.id)
         if (pair := _feed_forward(index, block, layer)) is not None:
             for suffix, call in zip(("attn", "mlp"), pair, strict=True):
-                found.append(resolved.complete(_input_of(call, f"{layer.name}.{suffix}", layer, trace)))
-    if not found:
+                layers.append(resolved.complete(_input_of(call, f"{layer.name}.{suffix}", layer, trace)))
+    if not layers:
         raise LayerError(
             f"{resolved.spec.id} has no blocks with a feed-forward network of linear layers, so that '{FINE}' means "
             f"nothing. All layers: zoo layers {resolved.spec.id}"
         )
-    return tuple(found)
+    return tuple(layers)
 
 
 def _feed_forward(index: TraceIndex, block: Call, layer: Layer) -> tuple[Call, Call] | None:

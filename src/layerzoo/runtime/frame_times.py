@@ -96,7 +96,7 @@ class _SampleGrid(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """What an operation does along one axis: position i of the result sees the input from i * stride - left on."""
+    """The effect of an operation along one axis: position i of the result sees the input from i * stride - left on."""
 
     before: int
     after: int
@@ -111,17 +111,17 @@ def _followed(start: _SampleGrid, steps: Sequence[Sequence[_Step]], count: int) 
     Of two branches that shorten the input equally, the one with the smaller kernel counts. If the operations do not
     lead to the layer, its positions are the centres of equal parts of the input.
     """
-    at, origin, taken = start, start, 0  # origin: before the last operation that sees several positions
+    at, origin, last_kernel = start, start, 0  # origin: before the last operation that sees several positions
     for step in (step for alternatives in steps for step in alternatives):
         is_there = at.length == count
         if step.before == at.length and step.after != at.length and not is_there:
             source = at
-        elif step.before == origin.length and step.after == at.length and 1 < step.kernel < taken:
+        elif step.before == origin.length and step.after == at.length and 1 < step.kernel < last_kernel:
             source = origin
         else:
             continue
         if step.kernel > 1:
-            origin, taken = source, step.kernel
+            origin, last_kernel = source, step.kernel
         first = source.first + ((step.kernel - 1) / 2 - step.left) * source.hop
         at = _SampleGrid(step.after, first, source.hop * step.stride)
     if at.length == count:
@@ -139,10 +139,10 @@ class _StepRecorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        read = _READERS.get(func.overloadpacket.__name__)
-        if read is not None and args and isinstance(args[0], Tensor):
+        read_steps = _READERS.get(func.overloadpacket.__name__)
+        if read_steps is not None and args and isinstance(args[0], Tensor):
             output = result[0] if isinstance(result, tuple) else result
-            if isinstance(output, Tensor) and (steps := list(read(args, output))):
+            if isinstance(output, Tensor) and (steps := list(read_steps(args, output))):
                 self.steps.append(steps)
         return result
 
@@ -200,8 +200,8 @@ def _stacking(args: Sequence[Any], output: Tensor) -> Iterator[_Step]:
     """Neighbouring frames become channels: (batch, time, channel) to (batch, time / n, n * channel)."""
     source = args[0]
     if source.ndim == output.ndim == 3 and source.shape[0] == output.shape[0] and output.shape[1] > 0:
-        times, rest = divmod(source.shape[1], output.shape[1])
-        if times > 1 and rest == 0:
+        times, remainder = divmod(source.shape[1], output.shape[1])
+        if times > 1 and remainder == 0:
             yield _Step(source.shape[1], output.shape[1], times, times, 0)
 
 

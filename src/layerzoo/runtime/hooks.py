@@ -23,22 +23,22 @@ Answer = TypeVar("Answer")
 class ModelHooks:
     """The answers of the plugins for one model. The first plugin that answers wins."""
 
-    def __init__(self, builder: PluginHooks, others: tuple[PluginHooks, ...]) -> None:
+    def __init__(self, builder: PluginHooks, plugins: tuple[PluginHooks, ...]) -> None:
         self._builder = builder
-        self._all = others
+        self._all = plugins
 
     @classmethod
     def of(cls, spec: ModelSpec, zoo: Registry) -> ModelHooks:
         """Collect the plugins of a model. Raises: PluginError when the plugin of the builder cannot be used."""
         builder = hooks(zoo.builder_plugin(spec.builder))
-        asked = []
+        plugins = []
         link: ModelSpec | None = spec
         while link is not None:
             owner = zoo.plugin(link.namespace) if link.plugin else None
-            asked += [hooks(owner)] if owner and owner.module else []
-            asked.append(hooks(zoo.builder_plugin(link.builder)))
+            plugins += [hooks(owner)] if owner and owner.module else []
+            plugins.append(hooks(zoo.builder_plugin(link.builder)))
             link = zoo.model(link.base) if link.base else None
-        return cls(builder, tuple(dict.fromkeys(asked)))
+        return cls(builder, tuple(dict.fromkeys(plugins)))
 
     @property
     def identity(self) -> str:
@@ -50,8 +50,8 @@ class ModelHooks:
     @property
     def folders(self) -> list[str]:
         """Folders of the plugins' packages."""
-        found = (folder_of(plugin.manifest) for plugin in self._all)
-        return [folder for folder in found if folder is not None]
+        folders = (folder_of(plugin.manifest) for plugin in self._all)
+        return [folder for folder in folders if folder is not None]
 
     @property
     def read_files(self) -> bool:

@@ -49,11 +49,11 @@ def find_model(model: str | ModelSpec, zoo: Registry) -> ModelSpec:
         repository = zoo.repository(error.asked)
         if repository is None:
             raise
-        found = _identified(repository, error.nearest, zoo)
-        return zoo.over_frames(model, found) or found
+        spec = _identified(repository, error.nearest, zoo)
+        return zoo.over_frames(model, spec) or spec
 
 
-def as_found(spec: ModelSpec, files: Files, zoo: Registry) -> tuple[ModelSpec, ModelSpec]:
+def spec_of_files(spec: ModelSpec, files: Files, zoo: Registry) -> tuple[ModelSpec, ModelSpec]:
     """Return the spec of a repository according to these files, and its spec as users browse it from now on.
 
     For other models, both are ``spec``. The files of a repository override a catalogue and an earlier inspection: a
@@ -62,24 +62,24 @@ def as_found(spec: ModelSpec, files: Files, zoo: Registry) -> tuple[ModelSpec, M
 
     Raises: as :func:`find_model`.
     """
-    if spec.base is not None and (known := zoo.over_frames(spec.id, zoo.model(spec.base))) is not None:
-        if known != spec:
+    if spec.base is not None and (frames_spec := zoo.over_frames(spec.id, zoo.model(spec.base))) is not None:
+        if frames_spec != spec:
             return spec, spec
-        image_model, _ = as_found(zoo.model(spec.base), files, zoo)
-        found_here = zoo.over_frames(spec.id, image_model) or spec
-        return found_here, found_here
+        image_model, _ = spec_of_files(zoo.model(spec.base), files, zoo)
+        video_spec = zoo.over_frames(spec.id, image_model) or spec
+        return video_spec, video_spec
     repository = zoo.repository(spec.id)
     if repository is None or spec.weights is None or spec.weights.source != repository.source:
         return spec, spec
     if _browsed(spec, zoo) != spec:
         return spec, spec
-    found = _found(repository, files, zoo)
-    if found is None:
+    identification = _identify(repository, files, zoo)
+    if identification is None:
         if not files and read_identification(repository, known_commit(repository)) is None:
             message = "%s: the configuration in its repository is unavailable, so the library's default is used"
             logging.getLogger("layerzoo").warning(message, spec.id)
         return spec, spec
-    own = found.spec(repository)
+    own = identification.spec(repository)
     own = replace(own, summary=spec.summary or own.summary, license=spec.license, aliases=spec.aliases)
     return own, _browsed(own, zoo)
 
@@ -97,18 +97,18 @@ def _identified(repository: Repository, nearest: Sequence[str], zoo: Registry) -
         files = resolve(Weights(source=repository.source), model=repository.id, extent="nothing")
     except (AccessDeniedError, MissingOnServerError) as error:
         raise type(error)(f"{error}. Nearest in the catalogue: {', '.join(nearest)}" if nearest else error) from error
-    found = _found(repository, files, zoo)
-    if found is None:
-        there = ", ".join(files) or "nothing that could say"
+    identification = _identify(repository, files, zoo)
+    if identification is None:
+        names = ", ".join(files) or "nothing that could say"
         raise RepositoryError(
             f"{repository.source} holds no model that the plugin '{repository.plugin.namespace}' knows. Of its small "
-            f"files there are: {there}. Where you know what its network is, declare it in a registry.yaml with that "
+            f"files there are: {names}. Where you know what its network is, declare it in a registry.yaml with that "
             "`builder` and these `weights`"
         )
-    return found.spec(repository)
+    return identification.spec(repository)
 
 
-def _found(repository: Repository, files: Files, zoo: Registry) -> Identification | None:
+def _identify(repository: Repository, files: Files, zoo: Registry) -> Identification | None:
     """Inspect a repository at the commit of the files; None if no plugin recognises them.
 
     Results of the same library versions are kept, and read again.
@@ -117,20 +117,20 @@ def _found(repository: Repository, files: Files, zoo: Registry) -> Identificatio
         return None
     commit = files.origin.revision if files.origin else None
     versions = _versions(repository, zoo)
-    kept = read_identification(repository, commit)
-    if kept is None or kept.versions != versions:
-        models = list(_asked(repository, files))
+    identification = read_identification(repository, commit)
+    if identification is None or identification.versions != versions:
+        models = list(_answered_models(repository, files))
         if not models:
             return None
-        kept = Identification(commit or "", models, versions)
+        identification = Identification(commit or "", models, versions)
     elif commit == known_commit(repository):
-        return kept
+        return identification
     if commit is not None:
-        keep_identification(repository, kept)
-    return kept
+        keep_identification(repository, identification)
+    return identification
 
 
-def _asked(repository: Repository, files: Files) -> Iterator[dict[str, Any]]:
+def _answered_models(repository: Repository, files: Files) -> Iterator[dict[str, Any]]:
     """Return the plugin's answer, validated like a declaration."""
     from layerzoo.registry.format.schema import check_model
 
@@ -138,20 +138,20 @@ def _asked(repository: Repository, files: Files) -> Iterator[dict[str, Any]]:
     answer = hooks(repository.plugin).identify(repository.id, files)
     if answer is None:
         return
-    if not isinstance(answer, Sequence) or not all(isinstance(each, Mapping) for each in answer):
+    if not isinstance(answer, Sequence) or not all(isinstance(model, Mapping) for model in answer):
         raise PluginError(
             f"the hook layerzoo_identify of the plugin '{namespace}' answers {type(answer).__name__} for "
             f"{repository.id}, and not a list of models",
             plugin=namespace,
         )
-    for each in answer:
-        own = {**each, "builder": repository.builder}
-        plain, mistakes = check_model(repository.id, own, Path())
-        wrong = [*map(str, mistakes), *(f"{key} must not be said" for key in _NOT_FOUND if key in each)]
-        if wrong or plain is None:
+    for model in answer:
+        own = {**model, "builder": repository.builder}
+        fields, mistakes = check_model(repository.id, own, Path())
+        problems = [*map(str, mistakes), *(f"{key} must not be said" for key in _NOT_FOUND if key in model)]
+        if problems or fields is None:
             answer_of = f"the answer of the hook layerzoo_identify of the plugin '{namespace}' for {repository.id}"
-            raise PluginError(f"{answer_of} does not fit: {'; '.join(wrong)}", plugin=namespace)
-        yield {key: value for key, value in plain.items() if key not in _NOT_FOUND}
+            raise PluginError(f"{answer_of} does not fit: {'; '.join(problems)}", plugin=namespace)
+        yield {key: value for key, value in fields.items() if key not in _NOT_FOUND}
 
 
 def _versions(repository: Repository, zoo: Registry) -> dict[str, str]:

@@ -70,12 +70,12 @@ def construct_for_checkpoint(make: Callable[[], nn.Module], *, model: str) -> nn
 
 
 def _announce_random(model: str, names: list[str]) -> None:
-    listed = f" ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})" if names else ""
+    paths = f" ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})" if names else ""
     logging.getLogger("layerzoo").warning(
         "%s: its constructor draws random numbers for values that no checkpoint holds%s. layerzoo draws them from seed "
         "%d, the same at every load",
         model,
-        listed,
+        paths,
         SEED_OF_CONSTANTS,
     )
 
@@ -121,7 +121,7 @@ class Initialisation:
 
     @contextlib.contextmanager
     def _unseen_reads(self) -> Iterator[None]:
-        """Note what no mode of this thread sees: a tensor that is pickled, and another thread that is started."""
+        """Record events that no torch mode of this thread sees: a pickled tensor, and the start of another thread."""
         pickled: Any = Tensor._reduce_ex_internal
         start, thread = threading.Thread.start, threading.get_ident()
 
@@ -130,10 +130,10 @@ class Initialisation:
                 self.note_read(tensor)
             return pickled(tensor, protocol)
 
-        def started(other: threading.Thread) -> None:
+        def started(new_thread: threading.Thread) -> None:
             if threading.get_ident() == thread:
                 self._has_read_undefined |= self.skip
-            start(other)
+            start(new_thread)
 
         with (
             mock.patch.object(Tensor, "_reduce_ex_internal", noted),
@@ -236,9 +236,9 @@ class Initialisation:
 
     def note_result(self, sources: list[Tensor], targets: list[Tensor], *, random: bool, reads: bool) -> None:
         """Note that tensors were computed from others. reads: whether values of the sources become known to Python."""
-        known = [memory for source in sources if (memory := self._of(source)) is not None]
-        undefined = any(memory.is_undefined for memory in known)
-        random = random or any(memory.is_random for memory in known)
+        memories = [memory for source in sources if (memory := self._of(source)) is not None]
+        undefined = any(memory.is_undefined for memory in memories)
+        random = random or any(memory.is_random for memory in memories)
         if reads and (undefined or random) and not _is_initialising():
             self._has_read_undefined |= undefined
             self._has_read_random |= random
@@ -286,7 +286,7 @@ class _Operations(TorchDispatchMode):
         if sources or is_random:
             targets = [*_tensors_of((result,))]
             if writes:
-                targets += _written(func._schema, args, kwargs)
+                targets += _written_arguments(func._schema, args, kwargs)
             self._record.note_result(
                 [] if _reads_shapes_only(func) else sources,
                 targets,
@@ -297,7 +297,7 @@ class _Operations(TorchDispatchMode):
 
 
 class _InitCalls(TorchFunctionMode):
-    """Sees what no operation shows: whole functions of ``torch.nn.init``, and memory handed to Python."""
+    """Intercepts accesses that are not operations: functions of ``torch.nn.init``, and memory handed to Python."""
 
     def __init__(self, record: Initialisation) -> None:
         super().__init__()
@@ -350,11 +350,11 @@ def _tensors_of(values: Iterable[Any]) -> Iterator[Tensor]:
             yield from _tensors_of(value)
 
 
-def _written(schema: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+def _written_arguments(schema: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
     """Return the arguments that an operation writes to."""
-    given = {argument.name: value for argument, value in zip(schema.arguments, args, strict=False)} | kwargs
+    values = {argument.name: value for argument, value in zip(schema.arguments, args, strict=False)} | kwargs
     names = [argument.name for argument in schema.arguments if argument.alias_info and argument.alias_info.is_write]
-    return [*_tensors_of(given.get(name) for name in names)]
+    return [*_tensors_of(values.get(name) for name in names)]
 
 
 def _reads_shapes_only(func: Any) -> bool:

@@ -23,7 +23,7 @@ from layerzoo.runtime.description import described
 from layerzoo.runtime.devices import DeviceChoice, usable_devices
 from layerzoo.runtime.fill import Loaded, check_structure, fetch_for, load_into, needed_names, trim
 from layerzoo.runtime.hooks import ModelHooks
-from layerzoo.runtime.identify import as_found, find_model
+from layerzoo.runtime.identify import find_model, spec_of_files
 from layerzoo.runtime.initialisation import SEED_OF_CONSTANTS
 from layerzoo.runtime.loading_logic import ConstructorValuesNeeded, has_loading_logic
 from layerzoo.runtime.network import CutNetwork
@@ -100,8 +100,8 @@ def load(
     >>> layerzoo.load("toy/next-word", layer=["block.0", "head"], pool={"head": "max"}).pools
     {'block.0': 'mean', 'head': 'max'}
     """
-    if precision not in (known := ("auto", *get_args(Precision))):
-        raise UsageError(f"precision={precision!r} is not one of {', '.join(known)}")
+    if precision not in (choices := ("auto", *get_args(Precision))):
+        raise UsageError(f"precision={precision!r} is not one of {', '.join(choices)}")
     zoo = registry()
     spec = find_model(model, zoo)
     seed = _seed(weights)
@@ -122,8 +122,8 @@ def load(
     try:
         return _load(resolved, request, zoo)
     except CutError:  # the network's code has changed since it was traced, without a new version
-        again = located.resolve(fresh=True, trust_declaration=trust_declaration)
-        return _load(replace(again, preprocess=resolved.preprocess), request, zoo)
+        retraced = located.resolve(fresh=True, trust_declaration=trust_declaration)
+        return _load(replace(retraced, preprocess=resolved.preprocess), request, zoo)
 
 
 def build(model: str | ModelSpec) -> torch.nn.Module:
@@ -219,8 +219,8 @@ def _locate(spec: ModelSpec, zoo: Registry, fetch: Callable[[ModelSpec, ModelHoo
         raise UnusableModelError(f"{spec.id} cannot be used: {spec.unusable}")
     hooks = ModelHooks.of(spec, zoo)
     files = fetch(spec, hooks)
-    found, declared = as_found(spec, files, zoo)
-    return LocatedModel(found, declared, files, hooks, zoo)
+    identified, declared = spec_of_files(spec, files, zoo)
+    return LocatedModel(identified, declared, files, hooks, zoo)
 
 
 def locate_without_checkpoint(model: str | ModelSpec) -> LocatedModel:
@@ -305,7 +305,7 @@ def _load(resolved: ResolvedModel, request: _LoadRequest, zoo: Registry) -> Back
         _loaded=provenance(
             resolved,
             cut,
-            loaded.read,
+            loaded.statistics,
             numerics,
             zoo,
             weights=request.weights,
@@ -315,7 +315,7 @@ def _load(resolved: ResolvedModel, request: _LoadRequest, zoo: Registry) -> Back
         _network=CutNetwork(network, cut, loaded.dtype, is_cast=is_cast).eval(),
         _changes=TensorChanges(network),
         _resolved=resolved,
-        _others=request.devices[1:],
+        _replica_devices=request.devices[1:],
     )
 
 
@@ -323,11 +323,11 @@ def _load(resolved: ResolvedModel, request: _LoadRequest, zoo: Registry) -> Back
 class _LoadedNetwork:
     """A network with its weights.
 
-    read: how much of the checkpoint was read. dtype: the dtype to compute in. library: the library's default dtype.
+    statistics: the amount that was read. dtype: the dtype to compute in. library: the library's default dtype.
     """
 
     network: torch.nn.Module
-    read: Loaded
+    statistics: Loaded
     dtype: torch.dtype
     library: torch.dtype
 
@@ -340,8 +340,8 @@ def _load_network(resolved: ResolvedModel, cut: Cut, request: _LoadRequest) -> _
     built_in = library if precision == "library" else torch.float32
     if request.seed is not None:
         network = _build_random(resolved, cut, request.seed, built_in)
-        read = Loaded(tensors=0, of_tensors=0, bytes=0, of_bytes=0)
-        return _LoadedNetwork(network, read, _compute_dtype(precision, library), library)
+        loaded = Loaded(tensors=0, of_tensors=0, bytes=0, of_bytes=0)
+        return _LoadedNetwork(network, loaded, _compute_dtype(precision, library), library)
     content = open_content(spec, files, hooks, request.allow_pickle)
     with reading_ahead(content.stored, cut.tensors, key_rules(spec, content, request.keys)) as stored:
         return _load_from(replace(content, stored=stored), resolved, cut, precision, library, request.keys)
@@ -374,12 +374,12 @@ def _load_from(
     if precision == "float32" and library is not torch.float32:
         announce_other_dtype(spec.id, library)
     try:
-        read = load_into(network, cut, checkpoint, model=spec.id)
+        loaded = load_into(network, cut, checkpoint, model=spec.id)
     except ConstructorValuesNeeded:
         with computing_in(built_in):
             network = build_random(spec, hooks, files, SEED_OF_CONSTANTS)
-        read = load_into(network, cut, checkpoint, model=spec.id, has_values=True)
-    return _LoadedNetwork(network, read, _compute_dtype(precision, library), library)
+        loaded = load_into(network, cut, checkpoint, model=spec.id, has_values=True)
+    return _LoadedNetwork(network, loaded, _compute_dtype(precision, library), library)
 
 
 def _build_random(resolved: ResolvedModel, cut: Cut, seed: int, dtype: torch.dtype) -> torch.nn.Module:

@@ -138,12 +138,12 @@ class LoadingLogic(TorchDispatchMode):
         """
         missing: list[str] = []
         versions = self._checkpoint.versions
-        refused = self._load(versions, needed, missing)
-        if refused is not None and not versions:  # safetensors files of most programs do not keep them
+        refusal = self._load(versions, needed, missing)
+        if refusal is not None and not versions:  # safetensors files of most programs do not keep them
             own = {path: {"version": module._version} for path, module in self._network.named_modules()}
-            refused = refused if self._load(own, needed, missing) is not None else None
-        if refused is not None:
-            reason, error = refused
+            refusal = refusal if self._load(own, needed, missing) is not None else None
+        if refusal is not None:
+            reason, error = refusal
             message = f"{model}: its own loading code does not take {self._checkpoint.label}: {reason}"
             raise WeightsError(message) from error
         self._require_extra_state(missing, set(modules), model)
@@ -156,7 +156,7 @@ class LoadingLogic(TorchDispatchMode):
 
         Args:
             versions: the versions of the modules that saved the checkpoint, by path; empty if it does not state them.
-        Returns: why the network rejects the checkpoint, and the error; None if it does not.
+        Returns: the reason for which the network rejects the checkpoint, and the error; None if it accepts it.
         Raises: ConstructorValuesNeeded.
         """
 
@@ -189,7 +189,7 @@ class LoadingLogic(TorchDispatchMode):
             state[name] = torch.empty(shape, dtype=self._checkpoint.dtypes[name])
             self._sources[_storage(state[name])] = _StorageView.of(state[name], name)
         if versions:
-            state._metadata = {path: dict(kept) for path, kept in versions.items()}  # type: ignore[attr-defined]
+            state._metadata = {path: dict(entries) for path, entries in versions.items()}  # type: ignore[attr-defined]
         return state
 
     def _require_extra_state(self, missing: Sequence[str], modules: set[str], model: str) -> None:
@@ -222,17 +222,17 @@ class LoadingLogic(TorchDispatchMode):
 
     def settle(self) -> None:
         """Set the values of placeholders that the network keeps somewhere. Call it after truncating the network."""
-        if not self._kept():
+        if not self._remaining():
             return
         gc.collect()  # a placeholder may be part of a reference cycle
-        kept = self._kept()
-        self._fetch([memory.name for memory in kept])
-        for memory in kept:
+        remaining = self._remaining()
+        self._fetch([memory.name for memory in remaining])
+        for memory in remaining:
             memory.fill(self.values[memory.name])
 
-    def _kept(self) -> list[_StorageView]:
+    def _remaining(self) -> list[_StorageView]:
         """Return placeholders and tensors of the network that have no values yet and still exist."""
-        deferred = [memory for held in self._deferred.values() for memory in held.values()]
+        deferred = [memory for memories in self._deferred.values() for memory in memories.values()]
         return [memory for memory in (*self._sources.values(), *deferred) if not memory.reference.expired()]
 
     # ------------------------------------------------------------ reports of the two modes
@@ -273,12 +273,12 @@ class LoadingLogic(TorchDispatchMode):
     def need(self, tensor: Tensor) -> None:
         """Read the values of a tensor, if it is a placeholder, or a parameter without values."""
         key = _storage(tensor)
-        held = [*self._deferred.pop(key, {}).values()]
+        sources = [*self._deferred.pop(key, {}).values()]
         if (source := self._sources.pop(key, None)) is not None:
-            held.append(source)
-        if held:
-            self._fetch([memory.name for memory in held])
-            for memory in held:
+            sources.append(source)
+        if sources:
+            self._fetch([memory.name for memory in sources])
+            for memory in sources:
                 memory.fill(self.values[memory.name])
         if self._undefined.get(key):
             self._needs_constructor = True

@@ -45,8 +45,8 @@ def name_layers(trace: Trace, chain: Chain = _BY_RULE) -> tuple[Layer, ...]:
         returned = [] if chain.embedding is None else [_embedding(trace.calls[0], chain)]
         return (*_name_network(trace, chain), *returned)
     inside, outside = _calls_by_module(trace, chain.embedding)
-    named = _name_network(replace(trace, calls=outside), chain)
-    return (*named, *(_embedding(call, chain) for call in inside[:1]))
+    layers = _name_network(replace(trace, calls=outside), chain)
+    return (*layers, *(_embedding(call, chain) for call in inside[:1]))
 
 
 def _embedding(call: Call, chain: Chain) -> Layer:
@@ -77,9 +77,11 @@ def _name_network(trace: Trace, chain: Chain) -> tuple[Layer, ...]:
         return tuple(_layer(index, name, activation, chain) for name, activation in [*stated, *following])
     sections = find_sections(index, links, chain.blocks)
     sections += [section for section in find_sections(index, index.branches_after(links), None) if section.prefix]
-    named = stated + [pair for section in sections for pair in (*_stem(index, section, chain.stem), *section.named())]
-    named += following if chain.after else _tail(index, sections)
-    layers = [_layer(index, name, activation, chain) for name, activation in named]
+    named_activations = stated + [
+        pair for section in sections for pair in (*_stem(index, section, chain.stem), *section.named_activations())
+    ]
+    named_activations += following if chain.after else _tail(index, sections)
+    layers = [_layer(index, name, activation, chain) for name, activation in named_activations]
     return tuple(layers) if chain.suffix_tokens is None else (*layers, *_queries(layers, chain.suffix_tokens))
 
 
@@ -124,7 +126,7 @@ def _stem(index: TraceIndex, section: ChainSection, pattern: str | None) -> list
     if pattern is not None:
         calls = index.matching(pattern)[-1:]
         return [(f"{section.prefix}stem", Activation(call, index.keys(call)[0])) for call in calls]
-    before = [
+    earlier = [
         Activation(call, key)
         for call in index.trace.calls
         if call.end < first.call.start
@@ -134,10 +136,10 @@ def _stem(index: TraceIndex, section: ChainSection, pattern: str | None) -> list
     if first.shape in shapes:
         shapes = {first.shape}
     batched = {shape for shape in shapes if shape[:1] == (index.trace.batch_size,)} or shapes
-    candidates = [activation for activation in before if activation.shape in batched]
+    candidates = [activation for activation in earlier if activation.shape in batched]
     if not candidates and not section.prefix:
         sizes = {prod(shape) for shape in batched}
-        candidates = [activation for activation in before if prod(activation.shape) in sizes] or before
+        candidates = [activation for activation in earlier if prod(activation.shape) in sizes] or earlier
     if not candidates:
         return []
     last = max(candidates, key=lambda activation: activation.call.end)
@@ -152,19 +154,19 @@ def _is_a_summand(last: Activation, candidates: Sequence[Activation], first: Act
     return (
         last.shape == received
         and received not in last.call.inputs.values()
-        and any(other.shape == received and other.call.end < last.call.start for other in candidates)
+        and any(candidate.shape == received and candidate.call.end < last.call.start for candidate in candidates)
     )
 
 
 def _matching(index: TraceIndex, patterns: Mapping[str, str]) -> list[tuple[str, Activation]]:
     """Return the layers before or after the chain that the library states."""
-    named: list[tuple[str, Activation]] = []
+    matches: list[tuple[str, Activation]] = []
     for name, pattern in patterns.items():
         calls = [call for call in index.trace.calls if re.fullmatch(pattern, call.module) and call.outputs]
         outputs = [Activation(call, None if None in call.outputs else next(iter(call.outputs))) for call in calls]
         numbered = [(name.replace("*", str(number)), output) for number, output in enumerate(outputs)]
-        named += numbered if "*" in name else numbered[-1:]
-    return named
+        matches += numbered if "*" in name else numbered[-1:]
+    return matches
 
 
 def _tail(index: TraceIndex, sections: Sequence[ChainSection]) -> list[tuple[str, Activation]]:
@@ -185,11 +187,11 @@ def _tail(index: TraceIndex, sections: Sequence[ChainSection]) -> list[tuple[str
 
 def _shared_tail(index: TraceIndex, late: Sequence[Call], deepest: Activation) -> list[tuple[str, Activation]]:
     head = _head(index, late)
-    before = [call for call in late if head is None or call.end < head.start]
-    norm = _norm(index, before, deepest)
-    pooled = _pooled(index, [call for call in before if norm is None or call.start > norm.end], head)
-    named = (("norm", norm), ("pooled", pooled), ("head", head))
-    return [(name, Activation(call, None)) for name, call in named if call is not None]
+    before_head = [call for call in late if head is None or call.end < head.start]
+    norm = _norm(index, before_head, deepest)
+    pooled = _pooled(index, [call for call in before_head if norm is None or call.start > norm.end], head)
+    named_calls = (("norm", norm), ("pooled", pooled), ("head", head))
+    return [(name, Activation(call, None)) for name, call in named_calls if call is not None]
 
 
 def _branch_tails(
@@ -197,19 +199,19 @@ def _branch_tails(
 ) -> list[tuple[str, Activation]]:
     """Return norm, pooled vector and head of each branch: a norm of its shape, a head for vectors of its width, if no
     other branch has the same."""
-    named: list[tuple[str, Call]] = []
+    named_calls: list[tuple[str, Call]] = []
     for section in branches:
-        others = [other.last for other in branches if other is not section]
-        if section.last.shape not in {other.shape for other in others}:
+        other_outputs = [branch.last for branch in branches if branch is not section]
+        if section.last.shape not in {branch.shape for branch in other_outputs}:
             norms = [call for call in _norms(index, late, section.last) if call.outputs[None] == section.last.shape]
-            named += [(f"{section.prefix}norm", call) for call in norms[-1:]]
-        if section.last.channels not in {other.channels for other in others}:
+            named_calls += [(f"{section.prefix}norm", call) for call in norms[-1:]]
+        if section.last.channels not in {output.channels for output in other_outputs}:
             heads = [call for call in _heads(index, late) if _received(call)[-1:] == (section.last.channels,)]
             for head in heads[-1:]:
                 pooled = _pooled(index, [call for call in late if call.end < head.start], head)
-                named += [(f"{section.prefix}pooled", pooled)] if pooled is not None else []
-                named.append((f"{section.prefix}head", head))
-    return [(name, Activation(call, None)) for name, call in named]
+                named_calls += [(f"{section.prefix}pooled", pooled)] if pooled is not None else []
+                named_calls.append((f"{section.prefix}head", head))
+    return [(name, Activation(call, None)) for name, call in named_calls]
 
 
 def _head(index: TraceIndex, late: Sequence[Call]) -> Call | None:
@@ -240,17 +242,17 @@ def _heads(index: TraceIndex, late: Sequence[Call]) -> list[Call]:
     ]
 
 
-def _norm(index: TraceIndex, before: Sequence[Call], deepest: Activation) -> Call | None:
+def _norm(index: TraceIndex, calls: Sequence[Call], deepest: Activation) -> Call | None:
     """Return the last of the final norms nearest the root."""
-    return min(reversed(_norms(index, before, deepest)), key=depth_of, default=None)
+    return min(reversed(_norms(index, calls, deepest)), key=depth_of, default=None)
 
 
-def _norms(index: TraceIndex, before: Sequence[Call], deepest: Activation) -> list[Call]:
+def _norms(index: TraceIndex, calls: Sequence[Call], deepest: Activation) -> list[Call]:
     """Return the calls that have parameters, multiply no matrices, and return maps of the chain.
 
     Norms whose output is added to others or weighted, inside a module that returns the same shape, are excluded.
     """
-    maps = [call for call in before if index.is_map(call.outputs[None])]
+    maps = [call for call in calls if index.is_map(call.outputs[None])]
 
     def is_passed_on(norm: Call) -> bool:
         around = [call for call in maps if call.start < norm.start and norm.end < call.end]
@@ -268,14 +270,14 @@ def _norms(index: TraceIndex, before: Sequence[Call], deepest: Activation) -> li
     ]
 
 
-def _pooled(index: TraceIndex, before: Sequence[Call], head: Call | None) -> Call | None:
+def _pooled(index: TraceIndex, calls: Sequence[Call], head: Call | None) -> Call | None:
     """Return the call whose vector the head receives or, without a head, the network returns.
 
     It is the last call that computes the vector, else the first that passes it on.
     """
     returned = (_vector(shape) for shape in index.trace.calls[0].outputs.values())
-    wanted = next(filter(None, returned), ()) if head is None else _received(head)
-    vectors = [call for call in before if wanted and _vector(call.outputs[None]) == wanted]
+    expected = next(filter(None, returned), ()) if head is None else _received(head)
+    vectors = [call for call in calls if expected and _vector(call.outputs[None]) == expected]
     flat = [call for call in vectors if len(call.outputs[None]) == 2] or vectors
     computed = [call for call in flat if _computes(call)]
     return max(computed, key=lambda call: call.end) if computed else next(iter(flat), None)

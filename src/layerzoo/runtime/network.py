@@ -74,12 +74,12 @@ class CutNetwork(nn.Module):
         It can neither take a lock nor register a hook, but it can replace a module's dictionary of hooks.
         """
         batch = as_batch(inputs).cast(self.dtype) if self.is_cast else as_batch(inputs)
-        found: dict[str, Tensor] = {}
+        activations: dict[str, Tensor] = {}
         replaced: list[tuple[nn.Module, str, Any]] = []
         try:
             for layer in self.cut.layers:
                 module = self.network.get_submodule(layer.module)
-                tap = _Tap(layer, self._keep, found, is_stop=layer.name == self.cut.stop)
+                tap = _Tap(layer, self._keep, activations, is_stop=layer.name == self.cut.stop)
                 if layer.at == "input":
                     _replace_hooks(module, "_forward_pre_hooks", {layer.name: tap.on_input}, replaced)
                     _replace_hooks(module, "_forward_pre_hooks_with_kwargs", {layer.name: True}, replaced)
@@ -92,26 +92,26 @@ class CutNetwork(nn.Module):
         finally:
             for module, name, hooks in reversed(replaced):
                 setattr(module, name, hooks)
-        return {layer.name: found[layer.name] for layer in self.cut.layers}
+        return {layer.name: activations[layer.name] for layer in self.cut.layers}
 
     def read(self, inputs: Batch | Tensor | Mapping[str, Tensor], read: Read) -> dict[str, Tensor]:
         """Run up to the cut, and call ``read`` with each activation as it appears. Returns the results of ``read``."""
         batch = as_batch(inputs).cast(self.dtype) if self.is_cast else as_batch(inputs)
-        found: dict[str, Tensor] = {}
+        results: dict[str, Tensor] = {}
         with (
             self._turn,
-            self._tapped(read, found),
+            self._tapped(read, results),
             _balanced_module_stack(),
             contextlib.suppress(StopForward),
             self._autocast(batch),
         ):
             batch.run(self.network)
-        if missing := [layer.name for layer in self.cut.layers if layer.name not in found]:
+        if missing := [layer.name for layer in self.cut.layers if layer.name not in results]:
             raise CutError(
                 f"this input never reached {', '.join(missing)}: "
                 "it takes another path through the network than the input of the trace"
             )
-        return {layer.name: found[layer.name] for layer in self.cut.layers}
+        return {layer.name: results[layer.name] for layer in self.cut.layers}
 
     def _autocast(self, batch: Batch) -> contextlib.AbstractContextManager[Any]:
         if self.dtype is torch.float32 or self.is_cast:
@@ -123,12 +123,12 @@ class CutNetwork(nn.Module):
         return activation if layer.name == self.cut.stop else activation.clone()
 
     @contextlib.contextmanager
-    def _tapped(self, read: Read, found: dict[str, Tensor]) -> Iterator[None]:
+    def _tapped(self, read: Read, results: dict[str, Tensor]) -> Iterator[None]:
         handles = []
         try:
             for layer in self.cut.layers:
                 module = self.network.get_submodule(layer.module)
-                tap = _Tap(layer, read, found, is_stop=layer.name == self.cut.stop)
+                tap = _Tap(layer, read, results, is_stop=layer.name == self.cut.stop)
                 if layer.at == "input":
                     handles.append(module.register_forward_pre_hook(tap.on_input, with_kwargs=True))
                 else:
@@ -203,10 +203,10 @@ def selected_tokens(activation: Tensor, layer: Layer) -> Tensor:
 class _Tap:
     """Read one layer in one forward pass."""
 
-    def __init__(self, layer: Layer, read: Read, found: dict[str, Tensor], *, is_stop: bool) -> None:
+    def __init__(self, layer: Layer, read: Read, results: dict[str, Tensor], *, is_stop: bool) -> None:
         self._layer = layer
         self._read = read
-        self._found = found
+        self._results = results
         self._is_stop = is_stop
         self._calls = 0
 
@@ -224,6 +224,6 @@ class _Tap:
         return self._calls - 1 == (self._layer.call or 0)
 
     def _take(self, activation: Tensor) -> None:
-        self._found[self._layer.name] = self._read(self._layer, selected_tokens(activation, self._layer))
+        self._results[self._layer.name] = self._read(self._layer, selected_tokens(activation, self._layer))
         if self._is_stop:
             raise StopForward

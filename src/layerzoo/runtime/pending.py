@@ -96,12 +96,12 @@ class PendingSamples:
 
     def take_done(self) -> list[PendingSample]:
         """Remove and return the finished samples up to the first unfinished one."""
-        done = []
+        finished = []
         for index in list(self._samples):
             if not self._samples[index].is_done:
                 break
-            done.append(self._samples.pop(index))
-        return done
+            finished.append(self._samples.pop(index))
+        return finished
 
 
 class _PreparedSample(NamedTuple):
@@ -200,9 +200,9 @@ def _row_count(rows: Iterable[InputRow]) -> int | None:
     return len(rows) if is_known and isinstance(rows, Sequence) else None
 
 
-def failed_sample(id: str, what: str, error: Exception) -> SampleError:
-    """Return the error for a sample on which code outside of layerzoo fails. what: the step that failed."""
-    failure = SampleError(id, f"{what}: {summary(error)}")
+def failed_sample(id: str, step: str, error: Exception) -> SampleError:
+    """Return the error for a sample on which code outside of layerzoo fails. step: the one that failed."""
+    failure = SampleError(id, f"{step}: {summary(error)}")
     failure.__cause__ = error
     return failure
 

@@ -60,9 +60,9 @@ def read_pickle(path: Path, files: Files, allow_pickle: bool) -> StateDict:
         )
     try:
         with torch.serialization.safe_globals(_SAFE_CLASSES):
-            if refused := _refused(path):
+            if classes := _refused(path):
                 raise WeightsError(
-                    f"{path} cannot be read as a pickled state dict: it holds objects of {', '.join(refused)}, which "
+                    f"{path} cannot be read as a pickled state dict: it holds objects of {', '.join(classes)}, which "
                     "are never unpickled. Next: save the state dict alone, best as safetensors"
                 )
             loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -73,11 +73,11 @@ def read_pickle(path: Path, files: Files, allow_pickle: bool) -> StateDict:
     inside = sorted(_nested_state_dicts(loaded), key=lambda nested: entry is not None and nested[0][0] != entry)
     if not count or (entry is None and any(more > count for _, more in inside)):
         raise _no_state_dict(path, state, entry, inside)
-    named = {str(name): value for name, value in state.items()}
+    entries = {str(name): value for name, value in state.items()}
     return StateDict(
-        {name: value for name, value in named.items() if isinstance(value, Tensor)},
+        {name: value for name, value in entries.items() if isinstance(value, Tensor)},
         entry,
-        {name: value for name, value in named.items() if _is_extra_state(name) and not isinstance(value, Tensor)},
+        {name: value for name, value in entries.items() if _is_extra_state(name) and not isinstance(value, Tensor)},
         getattr(state, "_metadata", None) or {},
     )
 
@@ -88,9 +88,9 @@ def _is_extra_state(name: str) -> bool:
 
 def encoded(value: Any) -> Tensor:
     """Serialize an object of a state dict to a tensor of bytes."""
-    written = io.BytesIO()
-    torch.save(value, written)
-    return torch.frombuffer(bytearray(written.getvalue()), dtype=torch.uint8)
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
 
 
 def decoded(tensor: Tensor) -> Any:
@@ -109,15 +109,15 @@ def _refused(path: Path) -> list[str]:
 def _no_state_dict(
     path: Path, state: Any, entry: str | None, inside: Sequence[tuple[tuple[str, ...], int]]
 ) -> WeightsError:
-    where = f" under '{entry}'" if entry else ""
-    said = f"{path} holds {type(state).__name__}{where} and no state dict, which has a tensor for each name"
+    location = f" under '{entry}'" if entry else ""
+    message = f"{path} holds {type(state).__name__}{location} and no state dict, which has a tensor for each name"
     if not inside:
-        return WeightsError(said)
-    listed = [f"{''.join(f'[{key!r}]' for key in keys)} ({count} tensors)" for keys, count in inside[:_LISTED]]
+        return WeightsError(message)
+    nested = [f"{''.join(f'[{key!r}]' for key in keys)} ({count} tensors)" for keys, count in inside[:_LISTED]]
     more = f" and {len(inside) - _LISTED} more" if len(inside) > _LISTED else ""
     chosen = "".join(f"[{key!r}]" for key in inside[0][0])
     return WeightsError(
-        f"{said}. It has these inside: {', '.join(listed)}{more}. Next: save the one you mean alone, as in "
+        f"{message}. It has these inside: {', '.join(nested)}{more}. Next: save the one you mean alone, as in "
         f"torch.save(torch.load({path.name!r}, weights_only=True){chosen}, 'weights.pth')"
     )
 
@@ -138,9 +138,9 @@ def _nested_state_dicts(loaded: Any, keys: tuple[str, ...] = ()) -> list[_Nested
         for key, value in loaded.items()
         if isinstance(value, Mapping) and not _is_extra_state(str(key)) and "optim" not in str(key).lower()
     ]
-    found = [((*keys, key), count) for key, value in inside if (count := _count_tensors(value))]
+    direct = [((*keys, key), count) for key, value in inside if (count := _count_tensors(value))]
     deeper = [nested for key, value in inside for nested in _nested_state_dicts(value, (*keys, key))]
-    return sorted([*found, *deeper], key=lambda nested: -nested[1])
+    return sorted([*direct, *deeper], key=lambda nested: -nested[1])
 
 
 def _count_tensors(state: Any) -> int:

@@ -82,21 +82,21 @@ def image_pools(backbone: Backbone, pools: Mapping[str, str]) -> dict[str, str]:
     return {**pools, **choose_pools(resolved_model(backbone), sequences, None if has_default else "mean")}
 
 
-def temporal_pools(backbone: Backbone, pools: Mapping[str, str], asked: str | None) -> dict[str, TemporalChoice]:
+def temporal_pools(backbone: Backbone, pools: Mapping[str, str], requested: str | None) -> dict[str, TemporalChoice]:
     """Choose the pooling of the sequence of the rows of a sample, by layer name.
 
     Args:
         pools: layer name → pooling, as requested. ``none`` keeps the frames of a video.
-        asked: the temporal pooling that the caller requests; None: the one that the model declares.
+        requested: the temporal pooling that the caller requests; None: the one that the model declares.
     Raises: PoolingError for an unknown temporal pooling; UsageError for samples that are no sequences, and for layers
         whose rows are not vectors.
     """
     preprocess = backbone.preprocess
-    if asked is not None:
-        choice: TemporalChoice | None = parse_temporal_pool(asked)
+    if requested is not None:
+        choice: TemporalChoice | None = parse_temporal_pool(requested)
         if not preprocess.splits_samples:
             raise UsageError(
-                f"temporal_pool={asked!r} pools a sequence, and {backbone.spec.id} {_WHOLE[preprocess.modality]}"
+                f"temporal_pool={requested!r} pools a sequence, and {backbone.spec.id} {_WHOLE[preprocess.modality]}"
             )
     elif preprocess.temporal_pool is None or not preprocess.splits_samples:
         return {}
@@ -104,13 +104,13 @@ def temporal_pools(backbone: Backbone, pools: Mapping[str, str], asked: str | No
         choice = parse_temporal_pool(preprocess.temporal_pool)
     assert choice is not None
     unpooled = [name for name, pool in pools.items() if pool == "none"]
-    if asked is not None and unpooled and choice.name != "none":
+    if requested is not None and unpooled and choice.name != "none":
         raise UsageError(
-            f"temporal_pool={asked!r} pools a sequence of vectors over time, and pool='none' keeps layer "
+            f"temporal_pool={requested!r} pools a sequence of vectors over time, and pool='none' keeps layer "
             f"{', '.join(unpooled)} as it is. Leave out one of them"
         )
-    kept = {name: TemporalChoice("none") for name in unpooled if preprocess.rows_are_samples}
-    return {name: choice for name in pools if name not in unpooled} | kept
+    frame_choices = {name: TemporalChoice("none") for name in unpooled if preprocess.rows_are_samples}
+    return {name: choice for name in pools if name not in unpooled} | frame_choices
 
 
 _WHOLE = {

@@ -63,13 +63,13 @@ def pool_batch(activation: Tensor, batch: Batch, layer: Layer, pool: str) -> Ten
         values = values[:, layer.prefix_tokens or 0 : values.shape[1] - (layer.suffix_tokens or 0)].float()
         if OBJECT_AXIS in (layer.axes or ()):
             values = functional.pad(values, (0, 0, 0, int(values.shape[1] == 0)), value=nan)  # poolings need a position
-            shown: Tensor | None = found_objects(values)
+            counted: Tensor | None = found_objects(values)
         else:
-            shown = image_positions(batch, layer, activation, values.shape[1])
-        return _pooled(pool, values, torch.ones(values.shape[:2], dtype=torch.bool) if shown is None else shown)
+            counted = image_positions(batch, layer, activation, values.shape[1])
+        return _pooled(pool, values, torch.ones(values.shape[:2], dtype=torch.bool) if counted is None else counted)
     mask = locate(batch, layer, values.shape[1]).pooled
-    used = mask.any(0).nonzero()
-    low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
+    columns = mask.any(0).nonzero()
+    low, high = (int(columns[0]), int(columns[-1]) + 1) if len(columns) else (0, 1)
     return _pooled(pool, values[:, low:high].float(), mask[:, low:high])
 
 
@@ -83,8 +83,8 @@ def rows_of(summary: Tensor, batch: Batch, layer: Layer, pool: str) -> list[Floa
     axis = sequence_axis(layer)
     if pool == "none" and OBJECT_AXIS in (layer.axes or ()):
         at = [name for name in layer.axes or () if name != "batch"].index(OBJECT_AXIS)
-        others = tuple(number for number in range(rows[0].ndim) if number != at)
-        return [row.compress(~np.isnan(row).all(axis=others), axis=at) for row in rows]
+        other_axes = tuple(number for number in range(rows[0].ndim) if number != at)
+        return [row.compress(~np.isnan(row).all(axis=other_axes), axis=at) for row in rows]
     if pool == "none" and layer.axes is None and batch.valid is not None and bool((batch.valid != batch.total).any()):
         raise PoolingError(
             f"layer {layer.name}: its axes are not known, so that the padding of shorter samples cannot be removed. "
@@ -137,7 +137,7 @@ def found_objects(values: Tensor) -> Tensor:
 
 
 def image_positions(batch: Batch, layer: Layer, activation: Tensor, positions: int) -> Tensor | None:
-    """Return (batch, position) which positions of a layer come from the image and not from its padding.
+    """Return a mask (batch, position) of the positions of a layer that come from the image and not from its padding.
 
     The mask of the pixels is resized to the height and width of the layer's map by nearest interpolation, as networks
     with such a mask do it (DETR, ``DetrConvEncoder.forward``). Tokens are a map if their number is that of exactly one
@@ -153,11 +153,11 @@ def image_positions(batch: Batch, layer: Layer, activation: Tensor, positions: i
     size = _map_size(layer, activation, batch.image_mask, positions)
     if size is None:
         return None
-    shown = functional.interpolate(batch.image_mask[:, None].float(), size=size).bool()[:, 0]
+    from_image = functional.interpolate(batch.image_mask[:, None].float(), size=size).bool()[:, 0]
     axes = layer.axes or ()
     if "width" in axes and "height" in axes and axes.index("width") < axes.index("height"):
-        shown = shown.transpose(1, 2)
-    flat = shown.flatten(1)
+        from_image = from_image.transpose(1, 2)
+    flat = from_image.flatten(1)
     return flat | ~flat.any(1, keepdim=True)  # for an image smaller than a position, all positions count
 
 
@@ -223,8 +223,11 @@ def locate(batch: Batch, layer: Layer, positions: int) -> Located:
     start = torch.where((end > begin)[:, None], torch.minimum(start, stop - 1), start)
     inside = (position >= start) & (position < stop)
     pooled = inside & (position >= first + prefix - front) & (position < last - (suffix - back))
-    before, after = (position < front) & (begin == 0)[:, None], (position >= positions - back) & (end == valid)[:, None]
-    return Located(inside | before | after, pooled)
+    leading, trailing = (
+        (position < front) & (begin == 0)[:, None],
+        (position >= positions - back) & (end == valid)[:, None],
+    )
+    return Located(inside | leading | trailing, pooled)
 
 
 def cls_position(batch: Batch, layer: Layer, positions: int) -> Tensor:
@@ -277,7 +280,7 @@ def _reached(row_position: Tensor, batch: Batch, layer: Layer, layer_length: int
 
 
 def _stride(batch: Batch, layer: Layer, added: int) -> int | None:
-    """Return how many positions of a row become one, if the example input shows it."""
+    """Return the number of positions of a row that become one position, if the example input shows it."""
     axis = sequence_axis(layer)
     if batch.example_total is None or layer.shape is None or axis is None or (layer.prefix_tokens and not added):
         return None
@@ -341,8 +344,8 @@ def _gram(values: Tensor, mask: Tensor) -> Tensor:
     """Compute the Gram matrix per position: Gatys et al., "Image Style Transfer Using Convolutional Neural
     Networks", CVPR 2016, eq. 3."""
     mask = mask.to(values.device)
-    true = values.masked_fill(~mask[..., None], 0.0)
-    gram = true.transpose(1, 2) @ true / mask.sum(1)[:, None, None]
+    unpadded = values.masked_fill(~mask[..., None], 0.0)
+    gram = unpadded.transpose(1, 2) @ unpadded / mask.sum(1)[:, None, None]
     rows, columns = torch.triu_indices(gram.shape[1], gram.shape[2], device=gram.device)
     return gram[:, rows, columns]
 

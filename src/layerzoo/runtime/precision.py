@@ -81,26 +81,28 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def library_dtype(said: str | None, stored: Iterable[Tensor], *, model: str, plugin: str) -> torch.dtype:
+def library_dtype(answer: str | None, stored: Iterable[Tensor], *, model: str, plugin: str) -> torch.dtype:
     """Return the dtype that the model's library computes in by default.
 
     Args:
-        said: the answer of the hook ``layerzoo_dtype``.
+        answer: the answer of the hook ``layerzoo_dtype``.
         stored: the tensors of the checkpoint, in their order. Not read unless the hook returned ``stored``.
         model: the model's id, for messages.
-        plugin: the plugin that was asked.
+        plugin: the plugin that has the hook.
     Raises: PluginError for a name that is not a floating-point dtype of torch.
     """
-    if said is None:
+    if answer is None:
         return torch.float32
-    if said == STORED:
+    if answer == STORED:
         kinds = (tensor.dtype for tensor in stored)
         return next((kind for kind in kinds if kind.is_floating_point and kind.itemsize > 1), torch.float32)
-    found = getattr(torch, said, None)
-    if not (isinstance(found, torch.dtype) and found.is_floating_point):
-        message = f"the hook layerzoo_dtype answers {said!r} for {model}, which is not a floating-point dtype of torch"
+    dtype = getattr(torch, answer, None)
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        message = (
+            f"the hook layerzoo_dtype answers {answer!r} for {model}, which is not a floating-point dtype of torch"
+        )
         raise PluginError(message, plugin=plugin)
-    return found
+    return dtype
 
 
 @contextlib.contextmanager
@@ -141,9 +143,9 @@ def in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     if dtype is torch.float32:
         return network
     modules = list(network.modules())
-    others = {id(tensor) for module in modules if type(module) not in _CAST for tensor in module._parameters.values()}
+    excluded = {id(tensor) for module in modules if type(module) not in _CAST for tensor in module._parameters.values()}
     for module in modules:
         for tensor in module._parameters.values() if type(module) in _CAST else ():
-            if tensor is not None and tensor.dtype is torch.float32 and id(tensor) not in others:
+            if tensor is not None and tensor.dtype is torch.float32 and id(tensor) not in excluded:
                 tensor.data = tensor.data.to(dtype)
     return network

@@ -54,16 +54,16 @@ def prefetch(
 
     def measured(item: Item) -> tuple[Result, int]:
         result = work(item)
-        taken = size(result)
-        ready.add(taken)
-        return result, taken
+        result_size = size(result)
+        ready.add(result_size)
+        return result, result_size
 
     def first() -> Result:
         future = pending.popleft()
         if not future.done():
             late()
-        result, taken = future.result()
-        ready.add(-taken)
+        result, result_size = future.result()
+        ready.add(-result_size)
         return result
 
     try:

@@ -13,7 +13,7 @@ from layerzoo.errors import WeightsError
 _NARROW = frozenset(
     dtype for name in dir(torch) if isinstance(dtype := getattr(torch, name), torch.dtype) and dtype.itemsize == 1
 ) - {torch.bool}
-"""Types of one byte. A plain cast to float8 has no scales, and its values are what they say."""
+"""Types of one byte. A plain cast to float8 has no scales: its values are used unchanged."""
 _COMPANION = re.compile(
     r"scale|absmax|amax|zero_?point|qzeros|(^|\.|_)SCB(\.|$)|quant_?(map|state)|g_idx", re.IGNORECASE
 )
@@ -42,7 +42,12 @@ def is_packed(name: str) -> bool:
 
 
 def refuse_scaled(
-    tensors: Mapping[str, Tensor], own: Collection[str], *, taken: Collection[str] | None = None, model: str, label: str
+    tensors: Mapping[str, Tensor],
+    own: Collection[str],
+    *,
+    taken: Collection[str] | None = None,
+    model: str,
+    label: str,
 ) -> None:
     """Refuse quantised tensors that would be loaded without their scales.
 
@@ -58,20 +63,20 @@ def refuse_scaled(
     for name, tensor in tensors.items():
         if tensor.dtype not in _NARROW or not (taken is None or name in taken) or name in extra:
             continue
-        if companion := next((other for other in extra if _belongs_to(other, name)), None):
+        if companion := next((key for key in extra if _belongs_to(key, name)), None):
             raise _needs_scales(model, label, name, tensor, companion)
 
 
-def _belongs_to(other: str, name: str) -> bool:
+def _belongs_to(companion: str, name: str) -> bool:
     """Return whether a key that the network does not have may be the scale of a quantised tensor.
 
     Its name indicates it, or it is in the same module. Some libraries write underscores for the dots of a path.
     """
     parent = name.rpartition(".")[0]
-    if _COMPANION.search(other) and (parent or name) in other:
+    if _COMPANION.search(companion) and (parent or name) in companion:
         return True
-    is_longer = other.replace(".", "_").startswith(name.replace(".", "_"))
-    return is_longer or bool(parent and other.startswith(f"{parent}."))
+    is_longer = companion.replace(".", "_").startswith(name.replace(".", "_"))
+    return is_longer or bool(parent and companion.startswith(f"{parent}."))
 
 
 def refuse_packed(tensors: Mapping[str, Tensor], name: str, *, model: str, label: str) -> None:

@@ -73,12 +73,12 @@ class ReadAhead:
         self._stored.fetch(names, progress)
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
-        asked = list(names)
-        ahead = {name: tensor for name in asked if (tensor := self._take(name)) is not None}
+        requested = list(names)
+        ahead = {name: tensor for name in requested if (tensor := self._take(name)) is not None}
         self.digests |= {name: tensor.sha256 for name, tensor in ahead.items() if tensor.sha256 is not None}
-        rest = [name for name in asked if name not in ahead]
-        later = self._stored.read(rest) if rest else {}
-        return {name: ahead[name].values if name in ahead else later[name] for name in asked}
+        remaining = [name for name in requested if name not in ahead]
+        later = self._stored.read(remaining) if remaining else {}
+        return {name: ahead[name].values if name in ahead else later[name] for name in requested}
 
     def _take(self, name: str) -> HashedTensor | None:
         """Return a tensor once; None if no thread could read it. Reading it again then raises the error."""
@@ -93,15 +93,15 @@ class ReadAhead:
 
 def _probable_keys(keys: Iterable[str], needed: Collection[str], rename: Callable[[str], str]) -> list[str]:
     """Return the checkpoint keys that probably hold the needed tensors: their names, or these after one prefix."""
-    wanted = set(needed)
+    required = set(needed)
     names = {key: rename(key) for key in keys}
-    found = Counter(
+    prefixes = Counter(
         prefix
         for name in names.values()
         for prefix in ("", name.partition(".")[0] + ".")
-        if name.removeprefix(prefix) in wanted
+        if name.removeprefix(prefix) in required
     )
-    if not found:
+    if not prefixes:
         return []
-    prefix = max(found, key=lambda prefix: (found[prefix], prefix == ""))
-    return [key for key, name in names.items() if name.startswith(prefix) and name.removeprefix(prefix) in wanted]
+    prefix = max(prefixes, key=lambda prefix: (prefixes[prefix], prefix == ""))
+    return [key for key, name in names.items() if name.startswith(prefix) and name.removeprefix(prefix) in required]

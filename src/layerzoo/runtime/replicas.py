@@ -125,10 +125,10 @@ def _copy(module: CutNetwork, device: torch.device) -> CutNetwork:
     """Return a copy of a network with its tensors on a device."""
 
     def moved(tensor: Tensor) -> Tensor:
-        there = tensor.detach().to(device)
-        if there.device == tensor.device:
+        copied = tensor.detach().to(device)
+        if copied.device == tensor.device:
             return tensor
-        return nn.Parameter(there, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else there
+        return nn.Parameter(copied, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copied
 
     tensors = {id(tensor): moved(tensor) for tensor in (*module.parameters(), *module.buffers())}
     return copy.deepcopy(module, tensors)
@@ -138,6 +138,6 @@ def _share_cores(cores: int, replicas: int) -> None:
     """Limit torch to a replica's share of the cores in this thread only."""
     torch.get_num_threads()  # from here on torch does not change the number of this thread
     torch.set_num_threads(max(1, cores // replicas))
-    others = Thread(target=torch.set_num_threads, args=(cores,))  # torch applies it to future threads, too
-    others.start()
-    others.join()
+    thread = Thread(target=torch.set_num_threads, args=(cores,))  # torch applies it to future threads, too
+    thread.start()
+    thread.join()

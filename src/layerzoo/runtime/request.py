@@ -22,25 +22,27 @@ def choose_layers(resolved: ResolvedModel, layer: LayerChoice) -> tuple[Layer, .
     Raises: UsageError, LayerError, UnknownLayerError.
     """
     spec = resolved.spec
-    asked = spec.default.layer if layer is None else layer
-    selectors = [asked] if isinstance(asked, str) or not isinstance(asked, Iterable) else list(asked)
+    requested = spec.default.layer if layer is None else layer
+    selectors = [requested] if isinstance(requested, str) or not isinstance(requested, Iterable) else list(requested)
     if not all(isinstance(selector, str) for selector in selectors):
         raise UsageError(f"layer={layer!r} is neither the name of a layer nor a list of names")
     if not selectors:
         raise UsageError("no layer is requested: omit `layer` for the model's default")
     chosen = _selected(resolved, selectors)
-    known = {found.name for found in spec.layers}
-    return tuple(found if found.name in known else resolved.complete(found) for found in chosen)
+    declared = {candidate.name for candidate in spec.layers}
+    return tuple(candidate if candidate.name in declared else resolved.complete(candidate) for candidate in chosen)
 
 
 def _selected(resolved: ResolvedModel, selectors: Sequence[str]) -> list[Layer]:
     """Return the layers of selectors, which may name activations inside blocks. Raises: LayerError."""
     spec = resolved.spec
     names = {layer.name for layer in spec.layers}
-    if not any(each == FINE or (FINE_NAME.fullmatch(each) and each not in names) for each in selectors):
+    if not any(selector == FINE or (FINE_NAME.fullmatch(selector) and selector not in names) for selector in selectors):
         return select_all(spec.layers, selectors, model=spec.id)
     fine = fine_layers(resolved)
-    expanded = [name for each in selectors for name in ([layer.name for layer in fine] if each == FINE else [each])]
+    expanded = [
+        name for selector in selectors for name in ([layer.name for layer in fine] if selector == FINE else [selector])
+    ]
     return select_all((*spec.layers, *fine), expanded, model=spec.id)
 
 
@@ -77,18 +79,18 @@ def _default_names(resolved: ResolvedModel) -> set[str]:
     """Return the names of the model's default layers; none if the default selects none. Requesting it is an error."""
     spec = resolved.spec
     try:
-        return {found.name for found in select(spec.layers, spec.default.layer, model=spec.id)}
+        return {layer.name for layer in select(spec.layers, spec.default.layer, model=spec.id)}
     except (LayerError, UnknownLayerError):
         return set()
 
 
 def _requested(resolved: ResolvedModel, layers: Sequence[Layer], pool: PoolChoice) -> dict[str, str]:
     """Return the requested poolings, by layer name."""
-    asked = [layer.name for layer in layers]
+    names = [layer.name for layer in layers]
     if pool is None:
         return {}
     if isinstance(pool, str):
-        return dict.fromkeys(asked, pool)
+        return dict.fromkeys(names, pool)
     if not isinstance(pool, Mapping) or not all(isinstance(word, str) for pair in pool.items() for word in pair):
         raise UsageError(f"pool={pool!r} is neither the name of a pooling nor a mapping from layers to such names")
     most = MAX_PATTERNS + len(resolved.spec.layers)
@@ -97,7 +99,7 @@ def _requested(resolved: ResolvedModel, layers: Sequence[Layer], pool: PoolChoic
     requested: dict[str, str] = {}
     for selector, name in pool.items():
         selected = {layer.name for layer in select(resolved.spec.layers, selector, model=resolved.spec.id)}
-        if selected.isdisjoint(asked):
-            raise UsageError(f"a pooling is given for {selector}, and that is not among the layers: {', '.join(asked)}")
-        requested |= dict.fromkeys(selected & set(asked), name)
+        if selected.isdisjoint(names):
+            raise UsageError(f"a pooling is given for {selector}, and that is not among the layers: {', '.join(names)}")
+        requested |= dict.fromkeys(selected & set(names), name)
     return requested

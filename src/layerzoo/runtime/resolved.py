@@ -156,9 +156,9 @@ class ResolvedModel:
 
     def record_dtypes(self, dtypes: Dtypes) -> None:
         """Keep the dtypes of a checkpoint, so that browsing shows them. Plain float32 needs no entry."""
-        kept = self.measured.dtypes or Dtypes("float32", ("float32",))
+        recorded = self.measured.dtypes or Dtypes("float32", ("float32",))
         self.measured.dtypes = dtypes
-        if dtypes != kept:
+        if dtypes != recorded:
             self.save()
 
     def forget(self) -> None:
@@ -322,10 +322,10 @@ def _layers_at_another_size(spec: ModelSpec, zoo: Registry) -> tuple[Layer, ...]
     declared layers."""
     inherited = zoo.model(spec.base).layers if spec.base else ()
     try:
-        known = zoo.model(spec.id)
+        browsed = zoo.model(spec.id)
     except (NotFoundError, RegistryError):
         return inherited
-    return inherited if known.preprocess == spec.preprocess else (*inherited, *known.layers)
+    return inherited if browsed.preprocess == spec.preprocess else (*inherited, *browsed.layers)
 
 
 def _is_as_catalogued(spec: ModelSpec, zoo: Registry) -> bool:
@@ -333,8 +333,8 @@ def _is_as_catalogued(spec: ModelSpec, zoo: Registry) -> bool:
     is_complete = all(layer.axes is not None and layer.flops is not None for layer in spec.layers)
     if not (spec.traced_with and is_complete) or spec.base is not None:
         return False
-    here = library_versions(spec, zoo)
-    is_current = all(here.get(name) == version for name, version in spec.traced_with.items())
+    installed = library_versions(spec, zoo)
+    is_current = all(installed.get(name) == version for name, version in spec.traced_with.items())
     try:
         return is_current and zoo.model(spec.id) == spec
     except (NotFoundError, RegistryError):
@@ -348,11 +348,15 @@ def _without_catalogued_layers(spec: ModelSpec) -> ModelSpec:
 
 def _outdated(spec: ModelSpec, zoo: Registry, error: Exception) -> LayerError | None:
     """Return the error for a catalogue that was generated with other libraries; None for the installed ones."""
-    here = library_versions(spec, zoo)
-    then = {name: version for name, version in spec.traced_with.to_dict().items() if here.get(name) != version}
-    if not then:
+    installed = library_versions(spec, zoo)
+    traced_with = {
+        name: version for name, version in spec.traced_with.to_dict().items() if installed.get(name) != version
+    }
+    if not traced_with:
         return None
-    versions = " and ".join(f"{name} {version} (installed: {here.get(name)})" for name, version in then.items())
+    versions = " and ".join(
+        f"{name} {version} (installed: {installed.get(name)})" for name, version in traced_with.items()
+    )
     return LayerError(
         f"{error}\nThe layers of {spec.id} were traced with {versions}. To trace them again: "
         f"zoo layers --trace {spec.id}"

@@ -34,33 +34,36 @@ def features_of(plan: ExtractionPlan, samples: list[PendingSample], recordings: 
     Args:
         plan: of the extraction.
         samples: the next ones, in order.
-        recordings: pools the windows of a recording. It keeps what it has of one whose last window is still to come.
+        recordings: pools the windows of a recording. It keeps the vectors of a recording until its last window is
+        complete.
     Raises: SampleError for the first failed one, if the plan is strict.
     """
     results = recordings.merged([(sample, _vectors(plan, sample)) for sample in samples])
     failed = tuple(sample.error for sample, _ in results if sample.error is not None)
     if failed and plan.strict:
         raise failed[0]
-    good = [(sample, by_layer) for sample, by_layer in results if sample.error is None]
+    succeeded = [(sample, by_layer) for sample, by_layer in results if sample.error is None]
     if plan.reuse is not None:
-        for sample, by_layer in good:
+        for sample, by_layer in succeeded:
             if sample.digest is not None and not sample.cached:
                 plan.reuse.keep(sample.digest, by_layer, sample.report)
     report: Counter[str] = Counter()
     for sample, _ in results:
         if sample.error is None or sample.row_count == 0:  # samples that fail in the network are not counted
             report.update(sample.report)
-    intervals = [sample.interval_s for sample, _ in good if sample.interval_s is not None]
+    intervals = [sample.interval_s for sample, _ in succeeded if sample.interval_s is not None]
     return Features(
-        ids=tuple(sample.id for sample, _ in good),
-        by_layer={name: stacked([by_layer[name] for _, by_layer in good]) for name in plan.pools} if good else {},
+        ids=tuple(sample.id for sample, _ in succeeded),
+        by_layer={name: stacked([by_layer[name] for _, by_layer in succeeded]) for name in plan.pools}
+        if succeeded
+        else {},
         errors=failed,
         provenance=extraction_provenance(plan),
         report=dict(report),
-        frame_numbers=tuple(_frame_numbers(sample) for sample, _ in good) if plan.keeps_frames else (),
+        frame_numbers=tuple(_frame_numbers(sample) for sample, _ in succeeded) if plan.keeps_frames else (),
         start_s=tuple(start for start, _ in intervals),
         end_s=tuple(end for _, end in intervals),
-        **_times_of([sample for sample, _ in good], plan),
+        **_times_of([sample for sample, _ in succeeded], plan),
     )
 
 
@@ -71,13 +74,13 @@ def _times_of(samples: Sequence[PendingSample], plan: ExtractionPlan) -> dict[st
     if not plan.frame_grids or not samples:
         return {}
     names = list(plan.frame_grids)
-    others = [name for name in names[1:] if _frames(plan, name) != _frames(plan, names[0])]
-    times = {name: tuple(_audio_times(plan, name, sample) for sample in samples) for name in [names[0], *others]}
+    differing = [name for name in names[1:] if _frames(plan, name) != _frames(plan, names[0])]
+    times = {name: tuple(_audio_times(plan, name, sample) for sample in samples) for name in [names[0], *differing]}
     return {"times_s": times.pop(names[0]), "times_by_layer": times}
 
 
 def _frames(plan: ExtractionPlan, name: str) -> tuple[object, ...]:
-    """Return what determines the times of a layer's frames."""
+    """Return the values that determine the times of a layer's frames."""
     layer = plan.layer[name]
     shape, axis = layer.shape, sequence_axis(layer)
     return plan.frame_grids[name], layer.suffix_tokens, None if shape is None or axis is None else shape[axis]
@@ -220,10 +223,10 @@ def _vector(plan: ExtractionPlan, name: str, rows: list[PooledRow]) -> FloatArra
     pool, row_pool = plan.pools[name], plan.row_pools[name]
     has_objects = OBJECT_AXIS in (plan.layer[name].axes or ())
     if plan.backbone.preprocess.rows_are_samples:
-        shown = [row for row in rows if row.positions] if has_objects else rows
-        if plan.temporal[name].name == "none" and len(shown) < len(rows):
+        nonempty = [row for row in rows if row.positions] if has_objects else rows
+        if plan.temporal[name].name == "none" and len(nonempty) < len(rows):
             return None
-        rows = shown
+        rows = nonempty
     elif pool != "cls" and not (pool == "none" and has_objects):  # no objects are an array without rows
         rows = [row for row in rows if row.positions]
     if not rows:

@@ -77,9 +77,9 @@ class FeatureReuse:
         if digest is None:
             return None, {}
         keys = {self._key(layer, digest): layer for layer in self._prefixes}
-        found = self.cache.get(list(keys))
-        is_complete = len(found) == len(keys)
-        return digest, {layer: found[key] for key, layer in keys.items()} if is_complete else {}
+        cached = self.cache.get(list(keys))
+        is_complete = len(cached) == len(keys)
+        return digest, {layer: cached[key] for key, layer in keys.items()} if is_complete else {}
 
     def keep(self, digest: bytes, vectors: Mapping[str, NDArray[np.float32]], report: Mapping[str, int]) -> None:
         """Keep the features of a sample.

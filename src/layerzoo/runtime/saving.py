@@ -58,9 +58,11 @@ def write_checkpoint(network: nn.Module, path: Path) -> None:
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     objects = {name: encoded(value) for name, value in state.items() if not isinstance(value, Tensor)}
     versions = getattr(state, "_metadata", {})
-    written = {name: tensor_data(tensor.detach().cpu().contiguous()) for name, tensor in {**tensors, **objects}.items()}
+    serialized = {
+        name: tensor_data(tensor.detach().cpu().contiguous()) for name, tensor in {**tensors, **objects}.items()
+    }
     with atomic_path(path) as temporary:
-        write_tensors(temporary, written, saved_metadata(objects, versions))
+        write_tensors(temporary, serialized, saved_metadata(objects, versions))
 
 
 def declaration(module: CutNetwork, resolved: ResolvedModel, pools: Mapping[str, str], folder: Path) -> str | None:
@@ -70,7 +72,7 @@ def declaration(module: CutNetwork, resolved: ResolvedModel, pools: Mapping[str,
         return None
     declared = resolved.facts_file.declared
     fields: dict[str, Any] = {"modality": spec.modality}
-    fields |= {"base": spec.id} if _is_known(declared) else _whole(declared)
+    fields |= {"base": spec.id} if _is_known(declared) else _standalone_fields(declared)
     fields["weights"] = f"file:./{'' if _companions(resolved) else CHECKPOINT}"
     fields["default"] = {"layer": module.cut.stop, "pool": pools[module.cut.stop]}
     lines = [f"    {name}: {_flow(value)}" for name, value in fields.items()]
@@ -99,10 +101,10 @@ def _is_known(declared: ModelSpec) -> bool:
         return False
 
 
-def _whole(declared: ModelSpec) -> dict[str, Any]:
+def _standalone_fields(declared: ModelSpec) -> dict[str, Any]:
     """Return the keys of a declaration that does not depend on another one."""
-    kept = declared.to_dict()
-    return {name: kept[name] for name in ("builder", "args", "base", "preprocess", "license") if name in kept}
+    fields = declared.to_dict()
+    return {name: fields[name] for name in ("builder", "args", "base", "preprocess", "license") if name in fields}
 
 
 def _companions(resolved: ResolvedModel) -> list[str]:

@@ -60,7 +60,7 @@ def load_several(
         backbone = load(model, layer=list(layers), **options)
         return backbone, {name: (name, pool) for name, pool in backbone.pools.items()}
     backbone = load(model, layer=list(layers), pool="none", **options)
-    resolved, meanings, read = resolved_model(backbone), {}, []
+    resolved, meanings, variants = resolved_model(backbone), {}, []
     refusals: list[LayerzooError] = []
     for layer in backbone.layers:
         has_positions = not POSITION_AXES.isdisjoint(layer.axes or POSITION_AXES)
@@ -72,10 +72,10 @@ def load_several(
                 continue
             name = layer.name if len(pools) == 1 else f"{layer.name} {pool}"
             meanings[name] = (layer.name, pool)
-            read.append(replace(layer, name=name))
-    if not read:
+            variants.append(replace(layer, name=name))
+    if not variants:
         raise refusals[0]
-    return with_layers(backbone, read, {name: pool for name, (_, pool) in meanings.items()}), meanings
+    return with_layers(backbone, variants, {name: pool for name, (_, pool) in meanings.items()}), meanings
 
 
 def usual_layers(spec: ModelSpec) -> list[str]:

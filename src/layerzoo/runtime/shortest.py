@@ -23,8 +23,8 @@ def too_short_for(backbone: Backbone, row: InputRow, id: str) -> SampleError | N
     network = network_of(backbone)
     if network not in _KNOWN:
         _KNOWN[network] = _shortest(backbone, preprocess)
-    needed = _KNOWN[network]
-    return too_short(id, row.total, needed, preprocess.declared.sample_rate_hz) if row.total < needed else None
+    required = _KNOWN[network]
+    return too_short(id, row.total, required, preprocess.declared.sample_rate_hz) if row.total < required else None
 
 
 def _shortest(backbone: Backbone, preprocess: AudioPreprocessor) -> int:

@@ -99,7 +99,7 @@ class _SafetensorsFile:
     name: str
     path: Path
     entries: Mapping[str, TensorEntry]
-    rest: PartialFile | None = None
+    partial: PartialFile | None = None
     """The source of the bytes that are not on disk."""
     digests: Mapping[str, str] | None = None
     """The sha256 of each tensor, in a file that layerzoo wrote."""
@@ -146,7 +146,7 @@ class Safetensors:
     @property
     def is_on_disk(self) -> bool:
         """Whether no part of the files is on a server."""
-        return all(part.rest is None for part in self.homes.values())
+        return all(part.partial is None for part in self.homes.values())
 
     def meta(self) -> dict[str, Tensor]:
         return {
@@ -155,32 +155,36 @@ class Safetensors:
         }
 
     def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
-        for part, held in self._by_part(names):
-            if part.rest is not None:
-                part.rest.ensure(_spans(part, held), of_file(progress, part.name))
+        for part, part_names in self._by_part(names):
+            if part.partial is not None:
+                part.partial.ensure(_spans(part, part_names), of_file(progress, part.name))
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
-        asked = list(names)
-        self.fetch(asked)
-        return {name: tensor for part, held in self._by_part(asked) for name, tensor in _read(part, held).items()}
+        requested = list(names)
+        self.fetch(requested)
+        return {
+            name: tensor
+            for part, part_names in self._by_part(requested)
+            for name, tensor in _read(part, part_names).items()
+        }
 
     def chunks(self, names: Iterable[str], size: int) -> list[list[str]]:
         """Divide names into groups for :meth:`read_hashed`: consecutive tensors of one file.
 
         size: the number of bytes from which a group is complete.
         """
-        return [chunk for part, held in self._by_part(names) for chunk in _chunks(part, held, size)]
+        return [chunk for part, part_names in self._by_part(names) for chunk in _chunks(part, part_names, size)]
 
     def read_hashed(self, chunk: Sequence[str]) -> dict[str, HashedTensor]:
         """Read and hash some tensors of one file on disk, in this thread. Raises: WeightsError, OSError."""
         return _read_chunk(self.homes[chunk[0]], chunk, is_hashed=True)
 
     def _by_part(self, names: Iterable[str]) -> list[tuple[_SafetensorsFile, list[str]]]:
-        held: dict[str, tuple[_SafetensorsFile, list[str]]] = {}
+        by_part: dict[str, tuple[_SafetensorsFile, list[str]]] = {}
         for name in names:
             part = self.homes[name]
-            held.setdefault(part.name, (part, []))[1].append(name)
-        return list(held.values())
+            by_part.setdefault(part.name, (part, []))[1].append(name)
+        return list(by_part.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +206,12 @@ class Converted:
         """Do nothing: all tensors are on disk."""
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
-        asked = list(names)
+        requested = list(names)
         try:
-            return self.file.read(asked)
+            return self.file.read(requested)
         except DamagedTensorError as error:
             logging.getLogger("layerzoo").warning("%s. The checkpoint %s is converted again", error, self.label)
-            return self.make_again().read(asked)
+            return self.make_again().read(requested)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,34 +246,37 @@ class Joined:
         return self.main.label
 
     def meta(self) -> dict[str, Tensor]:
-        found = self.main.meta()
+        tensors = self.main.meta()
         for folder, stored in self.modules.items():
-            found |= {f"{folder}/{name}": tensor for name, tensor in stored.meta().items()}
-        return found
+            tensors |= {f"{folder}/{name}": tensor for name, tensor in stored.meta().items()}
+        return tensors
 
     def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
-        for _, stored, held in self._by_file(names):
-            stored.fetch(held, progress)
+        for _, stored, own_names in self._by_file(names):
+            stored.fetch(own_names, progress)
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
-        parts = [(prefix, stored.read(held)) for prefix, stored, held in self._by_file(names)]
+        parts = [(prefix, stored.read(own_names)) for prefix, stored, own_names in self._by_file(names)]
         return {f"{prefix}{name}": tensor for prefix, tensors in parts for name, tensor in tensors.items()}
 
     def _by_file(self, names: Iterable[str]) -> list[tuple[str, Stored, list[str]]]:
         """Group names by file, with the prefix that they have here."""
-        held: dict[str, list[str]] = {}
+        by_folder: dict[str, list[str]] = {}
         for name in names:
             folder = name.rpartition("/")[0]
             home = folder if folder in self.modules else ""
-            held.setdefault(home, []).append(name.removeprefix(f"{home}/") if home else name)
-        return [(f"{each}/" if each else "", self.modules.get(each, self.main), held[each]) for each in held]
+            by_folder.setdefault(home, []).append(name.removeprefix(f"{home}/") if home else name)
+        return [
+            (f"{prefix}/" if prefix else "", self.modules.get(prefix, self.main), by_folder[prefix])
+            for prefix in by_folder
+        ]
 
 
 def _part(files: Files, name: str) -> _SafetensorsFile:
-    path, rest = files[name], files.partial.get(name)
-    if rest is not None:
-        fetch_header(rest)
-    return _SafetensorsFile(name, path, read_header(path), rest)
+    path, partial = files[name], files.partial.get(name)
+    if partial is not None:
+        fetch_header(partial)
+    return _SafetensorsFile(name, path, read_header(path), partial)
 
 
 def _read(part: _SafetensorsFile, names: Iterable[str]) -> dict[str, Tensor]:
@@ -277,23 +284,23 @@ def _read(part: _SafetensorsFile, names: Iterable[str]) -> dict[str, Tensor]:
 
     A mapping of the file would keep all of it alive, and end the process when another program truncates the file.
     """
-    asked = list(names)
-    share = -(-sum(part.entries[name].size_bytes for name in asked) // THREADS)
+    requested = list(names)
+    share = -(-sum(part.entries[name].size_bytes for name in requested) // THREADS)
     with ThreadPoolExecutor(THREADS) as threads:
-        chunks = threads.map(lambda chunk: _read_chunk(part, chunk, is_hashed=False), _chunks(part, asked, share))
+        chunks = threads.map(lambda chunk: _read_chunk(part, chunk, is_hashed=False), _chunks(part, requested, share))
         return {name: tensor.values for chunk in chunks for name, tensor in chunk.items()}
 
 
 def _chunks(part: _SafetensorsFile, names: Iterable[str], size: int) -> list[list[str]]:
     """Divide names into groups of consecutive tensors. size: the number of bytes from which a group is complete."""
     chunks: list[list[str]] = []
-    size = before = max(size, 1)
+    size = filled = max(size, 1)
     for name in sorted(names, key=lambda name: part.entries[name].start):
-        if before >= size:
+        if filled >= size:
             chunks.append([])
-            before = 0
+            filled = 0
         chunks[-1].append(name)
-        before += part.entries[name].size_bytes
+        filled += part.entries[name].size_bytes
     return chunks
 
 
@@ -333,9 +340,9 @@ def sha256_of(tensors: Mapping[str, Tensor], known: Mapping[str, bytes] | None =
         return hashlib.sha256(bytes_of(tensor.detach().contiguous())).digest()
 
     digests = {name: known[name] for name in tensors if name in known} if known else {}
-    rest = [name for name in tensors if name not in digests]
+    unhashed = [name for name in tensors if name not in digests]
     with ThreadPoolExecutor(THREADS) as threads:
-        digests |= zip(rest, threads.map(digest, (tensors[name] for name in rest)), strict=True)
+        digests |= zip(unhashed, threads.map(digest, (tensors[name] for name in unhashed)), strict=True)
     total = hashlib.sha256()
     for name in sorted(digests):
         total.update(f"{name}\0".encode() + digests[name])
@@ -363,8 +370,8 @@ def _opened(part: _SafetensorsFile, names: Iterable[str]) -> Iterator[io.FileIO]
             yield file
     except FileNotFoundError as error:
         raise WeightsError(f"{part.path} was moved or removed while it was being read. Next: try again") from error
-    if part.rest is not None:
-        part.rest.require(_spans(part, names))
+    if part.partial is not None:
+        part.partial.require(_spans(part, names))
 
 
 def _spans(part: _SafetensorsFile, names: Iterable[str]) -> list[Span]:

@@ -99,10 +99,10 @@ class Trace:
     @cached_property
     def _by_module(self) -> Mapping[str, Sequence[Call]]:
         """The calls of each module. They are looked up for each batch, and a network has hundreds of modules."""
-        found: dict[str, list[Call]] = {}
+        by_module: dict[str, list[Call]] = {}
         for call in self.calls:
-            found.setdefault(call.module, []).append(call)
-        return found
+            by_module.setdefault(call.module, []).append(call)
+        return by_module
 
     def reaches(self, layer: Layer) -> bool:
         """Return whether the trace covers all tensors read before a layer: its call has ended."""
@@ -164,11 +164,11 @@ class Trace:
         if [step for step, _ in other.flops] != [step for step, _ in self.flops] or other.batch_size == self.batch_size:
             return self
         single = []
-        for (step, here), (_, there) in zip(self.flops, other.flops, strict=True):
-            each = (there - here) // (other.batch_size - self.batch_size)
-            alone = here + (1 - self.batch_size) * each
-            is_linear = each >= 0 and alone >= 0  # not if rows are joined before they are padded to whole windows
-            if is_linear and alone * self.batch_size != here:
+        for (step, own_flops), (_, other_flops) in zip(self.flops, other.flops, strict=True):
+            per_sample = (other_flops - own_flops) // (other.batch_size - self.batch_size)
+            alone = own_flops + (1 - self.batch_size) * per_sample
+            is_linear = per_sample >= 0 and alone >= 0  # not if rows are joined before they are padded to whole windows
+            if is_linear and alone * self.batch_size != own_flops:
                 single.append((step, alone))
         return replace(self, single=tuple(single))
 
@@ -206,8 +206,8 @@ def trace(
             batch.run(network)
     except Exception as error:
         line = line_of(error, folders)
-        where = f"\n{line}" if line else ""
-        message = f"{type(network).__name__} does not run on its example input: {summary(error)}{where}"
+        location = f"\n{line}" if line else ""
+        message = f"{type(network).__name__} does not run on its example input: {summary(error)}{location}"
         raise TraceError(message) from error
     return recorder.trace(batch.size, built, has_values)
 
@@ -231,23 +231,23 @@ def saved_tensors(network: nn.Module) -> dict[str, Tensor]:
 
     A shared tensor occurs under each of its names.
     """
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for path, module in network.named_modules(remove_duplicate=False):
-        kept = {
+        buffers = {
             name: buffer for name, buffer in module._buffers.items() if name not in module._non_persistent_buffers_set
         }
-        for name, tensor in {**module._parameters, **kept}.items():
+        for name, tensor in {**module._parameters, **buffers}.items():
             if tensor is not None:
-                found[f"{path}.{name}" if path else name] = tensor
-    return found
+                tensors[f"{path}.{name}" if path else name] = tensor
+    return tensors
 
 
 def checkpointed_tensors(network: nn.Module) -> dict[str, Tensor]:
     """Return :func:`saved_tensors` without those that the network removes from its state dict."""
     state = network.state_dict(keep_vars=True)
-    kept = {_storage(value) for value in state.values() if isinstance(value, Tensor)}
+    storages = {_storage(value) for value in state.values() if isinstance(value, Tensor)}
     return {
-        name: tensor for name, tensor in saved_tensors(network).items() if name in state or _storage(tensor) in kept
+        name: tensor for name, tensor in saved_tensors(network).items() if name in state or _storage(tensor) in storages
     }
 
 
@@ -272,16 +272,16 @@ def pick(value: Any, output: Key, *, where: str) -> Tensor:
 
     Raises: LayerError, which lists the outputs.
     """
-    found = tensors_in(value)
+    tensors = tensors_in(value)
     if output is None:
-        if None in found:
-            return found[None]
-        first = next(iter(found.items()), None)
+        if None in tensors:
+            return tensors[None]
+        first = next(iter(tensors.items()), None)
         if first is not None and len(tree_leaves_of_tensors(value)) == 1:
             return first[1]
-    elif output in found:
-        return found[output]
-    shapes = {key: tuple(tensor.shape) for key, tensor in found.items()}
+    elif output in tensors:
+        return tensors[output]
+    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     raise unknown_output(where, shapes, output, otherwise=type(value).__name__)
 
 
@@ -299,8 +299,8 @@ def unknown_output(
 
 def tree_leaves_of_tensors(value: Any) -> list[Tensor]:
     """Return every tensor in nested tuples, lists and mappings."""
-    plain = dict(value) if isinstance(value, Mapping) else value
-    return [leaf for leaf in tree_leaves(plain) if isinstance(leaf, Tensor)]
+    tree = dict(value) if isinstance(value, Mapping) else value
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 class StopForward(BaseException):
@@ -361,11 +361,11 @@ class _Recorder(TorchDispatchMode):
         return result
 
     def _note_join(self, tensors: Sequence[Tensor], dim: int = 0) -> None:
-        kept = [tensor for tensor in tensors if tensor.ndim > 0]
-        if kept:
-            axis = dim % max(tensor.ndim for tensor in kept)
-            sizes = tuple(tensor.shape[axis] if tensor.ndim > axis else 0 for tensor in kept)
-            self._joins.append(Join(self._step, axis, sizes, tuple(hasattr(tensor, _MARK) for tensor in kept)))
+        joined = [tensor for tensor in tensors if tensor.ndim > 0]
+        if joined:
+            axis = dim % max(tensor.ndim for tensor in joined)
+            sizes = tuple(tensor.shape[axis] if tensor.ndim > axis else 0 for tensor in joined)
+            self._joins.append(Join(self._step, axis, sizes, tuple(hasattr(tensor, _MARK) for tensor in joined)))
 
     @property
     def _innermost(self) -> str:
@@ -379,18 +379,18 @@ class _Recorder(TorchDispatchMode):
         drawn = frozenset({self._innermost}) if returned and _draws(func, args, kwargs) else frozenset()
         if not (drawn or self._random):
             return
-        taken = frozenset() if func._overloadpacket in _VALUELESS else self._drawn_by((args, kwargs))
-        if taken and not returned:
-            self._steering |= taken  # a value was read from it, as `bool(x)` and `x.item()` do
-        if drawn or taken:
-            self._random.update((_storage(tensor), (tensor, drawn | taken)) for tensor in returned)
+        inherited = frozenset() if func._overloadpacket in _VALUELESS else self._drawn_by((args, kwargs))
+        if inherited and not returned:
+            self._steering |= inherited  # a value was read from it, as `bool(x)` and `x.item()` do
+        if drawn or inherited:
+            self._random.update((_storage(tensor), (tensor, drawn | inherited)) for tensor in returned)
 
     def _drawn_by(self, value: Any) -> frozenset[str]:
         """Return the modules that drew the random numbers from which tensors were computed."""
         if not self._random:
             return frozenset()
-        known = (self._random.get(_storage(leaf)) for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
-        return self._steering.union(*(paths for _, paths in filter(None, known)))
+        origins = (self._random.get(_storage(leaf)) for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
+        return self._steering.union(*(paths for _, paths in filter(None, origins)))
 
     @contextlib.contextmanager
     def watching(self, network: nn.Module) -> Iterator[None]:
@@ -492,8 +492,8 @@ def _draws(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Return whether an operation draws random numbers: it can, and its arguments do not disable it."""
     if torch.Tag.nondeterministic_seeded not in func.tags:
         return False
-    given = _arguments(func, args, kwargs)
-    return all(given.get(name, True) for name in ("dropout_p", "train", "training"))
+    arguments = _arguments(func, args, kwargs)
+    return all(arguments.get(name, True) for name in ("dropout_p", "train", "training"))
 
 
 def _mixes_batch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -502,16 +502,16 @@ def _mixes_batch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bo
         return False
     if func._schema.name.endswith("backward"):
         return False
-    given = _arguments(func, args, kwargs)
-    by_batch = given.get("training", "with_update" in func._schema.name)
-    return bool(by_batch) and isinstance(given.get("input"), Tensor) and given["input"].shape[0] > 1
+    arguments = _arguments(func, args, kwargs)
+    by_batch = arguments.get("training", "with_update" in func._schema.name)
+    return bool(by_batch) and isinstance(arguments.get("input"), Tensor) and arguments["input"].shape[0] > 1
 
 
 def _arguments(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of an operation by name, including defaults."""
     declared = func._schema.arguments
-    defaults = {each.name: each.default_value for each in declared if each.has_default_value()}
-    return {**defaults, **{each.name: value for each, value in zip(declared, args, strict=False)}, **kwargs}
+    defaults = {argument.name: argument.default_value for argument in declared if argument.has_default_value()}
+    return {**defaults, **{argument.name: value for argument, value in zip(declared, args, strict=False)}, **kwargs}
 
 
 def _flop_formula(func: Any) -> Callable[..., Any] | None:
@@ -523,8 +523,8 @@ def _flop_formula(func: Any) -> Callable[..., Any] | None:
 
 def _shapes(output: Any) -> dict[Key, tuple[int, ...]]:
     """Return shapes by key. The key None also selects the only tensor among several items."""
-    found = tensors_in(output)
-    shapes = {key: tuple(tensor.shape) for key, tensor in found.items()}
+    tensors = tensors_in(output)
+    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     if None not in shapes and len(tree_leaves_of_tensors(output)) == 1 and shapes:
         shapes[None] = next(iter(shapes.values()))
     return shapes

@@ -78,14 +78,14 @@ class Tracer:
     @property
     def trace(self) -> Trace:
         """The trace of the whole network."""
-        return self.whole().trace
+        return self.full_trace().trace
 
     @property
     def flops(self) -> int:
         """FLOPs of the whole network for one sample."""
         return self.trace.flops_until(_END)
 
-    def whole(self) -> ModeTrace:
+    def full_trace(self) -> ModeTrace:
         """Trace the network to its end, if that was not done yet. Raises: TraceError."""
         if self.latest is None or not self.latest.trace.is_whole:
             return self._update(())
@@ -120,33 +120,33 @@ class Tracer:
         A network that resizes its input to a fixed size is built again for the larger size.
         Returns: None where the network refuses that size, or gives the same shapes for it.
         """
-        found = None
+        larger = None
         for candidate in dict.fromkeys((self.spec, _resized(self.spec, enlargement))):
             try:
-                found = _trace_in(self.whole().mode, candidate, self.hooks, self.files, example)
+                larger = _trace_in(self.full_trace().mode, candidate, self.hooks, self.files, example)
             except LayerzooError:
                 continue  # the network does not take this size
-            if _output_shapes(found) != _output_shapes(self.trace):
-                return found
-        return found
+            if _output_shapes(larger) != _output_shapes(self.trace):
+                return larger
+        return larger
 
     def _update(self, until: Sequence[Layer]) -> ModeTrace:
-        found = _first_trace(self.spec, self.hooks, self.files, self.preprocess, until)
-        if found.trace.is_whole and found.trace.constant:
-            found = self._with_single(found)
-        self.latest = found
+        mode_trace = _first_trace(self.spec, self.hooks, self.files, self.preprocess, until)
+        if mode_trace.trace.is_whole and mode_trace.trace.constant:
+            mode_trace = self._with_single(mode_trace)
+        self.latest = mode_trace
         self.revision += 1
-        return found
+        return mode_trace
 
-    def _with_single(self, found: ModeTrace) -> ModeTrace:
+    def _with_single(self, mode_trace: ModeTrace) -> ModeTrace:
         """Add the FLOPs of one sample, where some of the work may be the same for any number of samples."""
         for size in (_LARGER_BATCH_SIZE, 1):  # for a single sample torch skips some copies
             with suppress(LayerzooError):  # the network does not take this batch size
                 example = self.preprocess.example(size)
-                other = _trace_in(found.mode, self.spec, self.hooks, self.files, example)
-                if (counted := found.trace.with_single(other)) is not found.trace:
-                    return replace(found, trace=counted)
-        return found
+                other_size = _trace_in(mode_trace.mode, self.spec, self.hooks, self.files, example)
+                if (counted := mode_trace.trace.with_single(other_size)) is not mode_trace.trace:
+                    return replace(mode_trace, trace=counted)
+        return mode_trace
 
     def _probes(self) -> Probes:
         """Trace at larger sizes. Sizes that the network refuses are absent."""
@@ -154,8 +154,8 @@ class Tracer:
         for enlargement in get_args(Enlargement):
             size = _LARGER_BATCH_SIZE if enlargement == "all" else BATCH_SIZE
             example = self.preprocess.example(size, enlargement)
-            if example is not None and (found := self.enlarged(example, enlargement)) is not None:
-                larger[enlargement] = found
+            if example is not None and (grown := self.enlarged(example, enlargement)) is not None:
+                larger[enlargement] = grown
         return Probes(base=self.trace, enlarged=larger, sequence_axis=self.preprocess.sequence_axis)
 
 
@@ -227,12 +227,12 @@ def _without_values(batch: Batch, *, keeps_integers: bool) -> Batch:
     keeps_integers: keep the values of small integer tensors, where the mode supports values; all others are ones.
     """
 
-    def made(tensor: Tensor) -> Tensor:
+    def create(tensor: Tensor) -> Tensor:
         if keeps_integers and not tensor.is_floating_point() and tensor.numel() <= MOST_KNOWN:
             return torch.tensor(tensor.tolist(), dtype=tensor.dtype)
         return torch.ones(tensor.shape, dtype=tensor.dtype)
 
-    return replace(batch, inputs={name: made(tensor) for name, tensor in batch.inputs.items()})
+    return replace(batch, inputs={name: create(tensor) for name, tensor in batch.inputs.items()})
 
 
 def _layouts(probes: Probes) -> Iterator[tuple[str, AxisLayout]]:

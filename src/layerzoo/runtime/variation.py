@@ -70,12 +70,15 @@ class Observed:
 
     def to_plain(self) -> dict[str, Any]:
         return {
-            each.name: self.sizes if each.name == "sizes" else sorted(getattr(self, each.name)) for each in fields(self)
+            entry.name: self.sizes if entry.name == "sizes" else sorted(getattr(self, entry.name))
+            for entry in fields(self)
         }
 
     @classmethod
-    def deserialize(cls, plain: Mapping[str, Any]) -> Observed:
-        stored: dict[str, Any] = {name: dict(kept) if name == "sizes" else set(kept) for name, kept in plain.items()}
+    def deserialize(cls, data: Mapping[str, Any]) -> Observed:
+        stored: dict[str, Any] = {
+            name: dict(values) if name == "sizes" else set(values) for name, values in data.items()
+        }
         return cls(**stored)
 
     def note_size(self, layers: Sequence[Layer], rows: int, by_batch: Collection[str]) -> None:
@@ -83,12 +86,12 @@ class Observed:
         self.sizes |= {layer.address: max(rows, self.sizes.get(layer.address, 0)) for layer in layers}
         self.by_batch |= {layer.address for layer in layers if layer.name in by_batch}
 
-    def note(self, layers: Sequence[Layer], found: Comparison) -> None:
+    def note(self, layers: Sequence[Layer], comparison: Comparison) -> None:
         """Add the result of a comparison of some layers."""
         self.checked |= {layer.address for layer in layers}
-        self.random |= {layer.address for layer in layers if layer.name in found.random}
-        self.by_batch |= {layer.address for layer in layers if layer.name in found.by_batch}
-        self.unrepeatable |= {layer.address for layer in layers if layer.name in found.unrepeatable}
+        self.random |= {layer.address for layer in layers if layer.name in comparison.random}
+        self.by_batch |= {layer.address for layer in layers if layer.name in comparison.by_batch}
+        self.unrepeatable |= {layer.address for layer in layers if layer.name in comparison.unrepeatable}
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +177,14 @@ def compare(
             return read(batches(numbers))
 
     order = COMPARED
-    other, alone = rows(0, seed=SEED + 1), {0: rows(0), 1: rows(1)}
-    random = {name for name in other if _differ(other[name][0], alone[0][name][0]) > RANDOM_TOLERANCE}
-    again = rows(0) if random or known else alone[0]
-    unrepeatable = {name for name in again if _differ(again[name][0], alone[0][name][0]) > RANDOM_TOLERANCE}
+    reseeded, alone = rows(0, seed=SEED + 1), {0: rows(0), 1: rows(1)}
+    random = {name for name in reseeded if _differ(reseeded[name][0], alone[0][name][0]) > RANDOM_TOLERANCE}
+    repeated = rows(0) if random or known else alone[0]
+    unrepeatable = {name for name in repeated if _differ(repeated[name][0], alone[0][name][0]) > RANDOM_TOLERANCE}
     together = rows(*order)
     changes = {
-        name: max(_differ(alone[row][name][0], found[at]) for at, row in enumerate(order))
-        for name, found in together.items()
+        name: max(_differ(alone[row][name][0], values[at]) for at, row in enumerate(order))
+        for name, values in together.items()
         if name not in random and name not in known
     }
     changed = _changed(rows, together, changes, tuple(enumerate(order)))
@@ -269,8 +272,10 @@ def _two_rows(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
         return rows.to(tensor.dtype)
     if "mask" in name or tensor.ndim < 2:
         return torch.cat([row, row])
-    other = row.flip(-1)  # of the same tokens
-    return torch.cat([row, other if not torch.equal(other, row) else torch.where(row == 0, 1, 0).to(row.dtype)])
+    reversed_row = row.flip(-1)  # of the same tokens
+    return torch.cat(
+        [row, reversed_row if not torch.equal(reversed_row, row) else torch.where(row == 0, 1, 0).to(row.dtype)]
+    )
 
 
 def _rows(batch: Batch, numbers: Sequence[int]) -> Batch:
@@ -290,24 +295,24 @@ def _rows(batch: Batch, numbers: Sequence[int]) -> Batch:
     )
 
 
-def _differ(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+def _differ(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     """Return the distance of two vectors, relative to the longer one's length; 0 for vectors without values."""
-    if one.shape != other.shape:
+    if first.shape != second.shape:
         return math.inf
-    one, other = one.astype(np.float64), other.astype(np.float64)
-    if not np.isfinite(one).all():
+    first, second = first.astype(np.float64), second.astype(np.float64)
+    if not np.isfinite(first).all():
         return 0.0  # reported as an error elsewhere
-    if not np.isfinite(other).all():
+    if not np.isfinite(second).all():
         return math.inf
-    longer = max(np.linalg.norm(one), np.linalg.norm(other))
-    return float(np.linalg.norm(one - other) / longer) if longer else 0.0
+    longer = max(np.linalg.norm(first), np.linalg.norm(second))
+    return float(np.linalg.norm(first - second) / longer) if longer else 0.0
 
 
 def _listed(names: Mapping[str, Any], limit: int = 4) -> str:
-    few = list(names)[:limit]
-    return ", ".join(few) + (f" and {len(names) - limit} more layers" if len(names) > limit else "")
+    shortened = list(names)[:limit]
+    return ", ".join(shortened) + (f" and {len(names) - limit} more layers" if len(names) > limit else "")
 
 
-def _by(found: Mapping[str, tuple[str, ...]], what: str) -> str:
-    paths = {path or "the network's own forward": None for modules in found.values() for path in modules}
-    return f" ({what} {_listed(paths)})".replace("more layers", "more modules") if paths else ""
+def _by(by_layer: Mapping[str, tuple[str, ...]], phrase: str) -> str:
+    paths = {path or "the network's own forward": None for modules in by_layer.values() for path in modules}
+    return f" ({phrase} {_listed(paths)})".replace("more layers", "more modules") if paths else ""

@@ -29,8 +29,8 @@ def verify_declaration(tracer: Tracer, declared: ModelSpec, elsewhere: Sequence[
     """
     spec = tracer.spec
     if isinstance(spec.preprocess, TextPreprocess) and spec.preprocess.cls_token:
-        known = (tracer.hooks.describe(spec, tracer.files) or {}).get("preprocess") or {}
-        check_cls_token(spec, tracer.preprocess, known.get("cls_token"))
+        library_fields = (tracer.hooks.describe(spec, tracer.files) or {}).get("preprocess") or {}
+        check_cls_token(spec, tracer.preprocess, library_fields.get("cls_token"))
     preprocess = spec.preprocess if spec.layers else declared.preprocess
     has_hop = isinstance(preprocess, AudioPreprocess) and preprocess.frame_hop_samples is not None
     if spec.traced_with or not (spec.layers or has_hop):
@@ -46,11 +46,11 @@ def verify_declaration(tracer: Tracer, declared: ModelSpec, elsewhere: Sequence[
 
 def costs_much(tracer: Tracer) -> bool:
     """Return whether a network takes too long to be run at further input sizes."""
-    return tracer.whole().mode == "real" and tracer.flops > _LARGE_FLOPS
+    return tracer.full_trace().mode == "real" and tracer.flops > _LARGE_FLOPS
 
 
 def layer_evidence(tracer: Tracer, layer: Layer, *, is_costly: bool) -> LayerEvidence | None:
-    """Return what traces show of a layer; None where nothing is declared that they could contradict.
+    """Return the evidence of traces about a layer; None where nothing is declared that they could contradict.
 
     Args:
         tracer: of the model.
@@ -91,9 +91,11 @@ def _layers_over_time(tracer: Tracer, *, is_costly: bool) -> list[Layer]:
     if is_costly:
         return [layer for layer in tracer.spec.layers if "time" in (layer.axes or ())]
     calls = [call for call in tracer.trace.calls if call.module and None in call.outputs]
-    named = name_layers(tracer.trace, known_chain(tracer.spec, tracer.hooks, tracer.files))
-    every = [Layer(name=f"module:{call.module}#{call.index}", module=call.module, call=call.index) for call in calls]
-    for layers in (tracer.spec.layers, named, every):
+    named_layers = name_layers(tracer.trace, known_chain(tracer.spec, tracer.hooks, tracer.files))
+    module_layers = [
+        Layer(name=f"module:{call.module}#{call.index}", module=call.module, call=call.index) for call in calls
+    ]
+    for layers in (tracer.spec.layers, named_layers, module_layers):
         with_axes = [replace(layer, axes=tracer.axes(layer)) for layer in layers]
         if over_time := [layer for layer in with_axes if "time" in (layer.axes or ())]:
             return over_time
@@ -124,7 +126,8 @@ def verify_frames(tracer: Tracer, *, is_costly: bool) -> None:
 
 
 def _samples(spec: ModelSpec, batch: Batch, *, times: int) -> int:
-    """Return how many audio samples a network received: those of the batch, or of its window if that is longer.
+    """Return the number of audio samples that a network received: those of the batch, or of its window if that is
+    longer.
 
     times: how many times as long as declared the window is.
     """

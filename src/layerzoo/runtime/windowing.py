@@ -69,8 +69,8 @@ def _seconds(value: object, name: str) -> float:
     """Parse a duration. Raises: UsageError."""
     seconds = math.nan
     if isinstance(value, str):
-        if written := _WRITTEN.fullmatch(value):
-            seconds = float(written[1]) * _UNITS_S[written[2]]
+        if match := _WRITTEN.fullmatch(value):
+            seconds = float(match[1]) * _UNITS_S[match[2]]
     elif isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
         seconds = float(value)
     if not (math.isfinite(seconds) and seconds > 0):
@@ -83,7 +83,7 @@ def _seconds(value: object, name: str) -> float:
 
 @dataclass(slots=True)
 class RunningPool:
-    """Pool the vectors of a recording's windows as they come.
+    """Pool the vectors of a recording's windows one after the other.
 
     For ``mean`` and ``max``, the memory does not grow with their number. The other poolings keep the vectors.
     """
@@ -91,13 +91,13 @@ class RunningPool:
     pool: TemporalChoice
     count: int = 0
     _pooled: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    _kept: dict[str, list[FloatArray]] = field(default_factory=dict)
+    _window_vectors: dict[str, list[FloatArray]] = field(default_factory=dict)
 
     def add(self, vectors: Mapping[str, FloatArray]) -> None:
         """Add the vectors of the next window, by layer."""
         for name, vector in vectors.items():
             if self.pool.name not in ("mean", "max"):
-                self._kept.setdefault(name, []).append(vector)
+                self._window_vectors.setdefault(name, []).append(vector)
             elif name not in self._pooled:
                 self._pooled[name] = vector.astype(np.float64)
             elif self.pool.name == "max":
@@ -108,7 +108,7 @@ class RunningPool:
 
     def result(self) -> dict[str, FloatArray]:
         """Return the pooled vector of each layer. At least one window must have been added."""
-        if self._kept:
-            return {name: pool_sequence(np.stack(vectors), self.pool) for name, vectors in self._kept.items()}
+        if self._window_vectors:
+            return {name: pool_sequence(np.stack(vectors), self.pool) for name, vectors in self._window_vectors.items()}
         share = self.count if self.pool.name == "mean" else 1
         return {name: (values / share).astype(np.float32) for name, values in self._pooled.items()}

@@ -55,12 +55,12 @@ def _label(keys: Collection[str], rename: Rename) -> str | None:
     return "".join(f"{segment}." for segment in removed) or None
 
 
-def _removed(before: list[str], after: list[str]) -> list[str]:
+def _removed(original: list[str], renamed: list[str]) -> list[str]:
     """Return the segments of a key that are not in the renamed one, in order."""
-    kept, removed = list(after), list[str]()
-    for segment in reversed(before):
-        if kept and kept[-1] == segment:
-            kept.pop()
+    remaining, removed = list(renamed), list[str]()
+    for segment in reversed(original):
+        if remaining and remaining[-1] == segment:
+            remaining.pop()
         else:
             removed.insert(0, segment)
     return removed
@@ -69,12 +69,14 @@ def _removed(before: list[str], after: list[str]) -> list[str]:
 def _leading(keys: Collection[str], segments: Collection[str]) -> list[str]:
     """Return the segments that all keys begin with, one after the other. Keys with another first segment are
     ignored."""
-    found: list[str] = []
-    rest = list(keys)
-    while len(found) < _DEEPEST and (first := next((each for each in segments if _heads(rest, each)), None)):
-        found.append(first)
-        rest = [key.removeprefix(f"{first}.") for key in rest if key.startswith(f"{first}.")]
-    return found
+    leading: list[str] = []
+    remaining = list(keys)
+    while len(leading) < _DEEPEST and (
+        first := next((segment for segment in segments if _heads(remaining, segment)), None)
+    ):
+        leading.append(first)
+        remaining = [key.removeprefix(f"{first}.") for key in remaining if key.startswith(f"{first}.")]
+    return leading
 
 
 def _heads(keys: Collection[str], segment: str) -> bool:

@@ -120,8 +120,8 @@ def wrap(
     hooks = _ModuleHooks(network)
     prepared, tracer = _traced(spec, preprocess, example, hooks)
     declared = _declared_layers(layers)
-    named = declared or name_layers(tracer.trace)
-    complete = complete_layers(tracer, named)
+    named_layers = declared or name_layers(tracer.trace)
+    complete = complete_layers(tracer, named_layers)
     spec = replace(tracer.spec, layers=complete, default=_default_of(complete, tracer.trace))
     tracer.spec = spec
     resolved = ResolvedModel(spec, tracer, prepared)
@@ -140,8 +140,8 @@ def recut(backbone: Backbone, layer: LayerChoice) -> Backbone:
     loaded = {each.name for each in backbone.layers}
     if {each.name for each in choose_layers(resolved, layer)} <= loaded:
         return backbone
-    made = _backbone(resolved.hooks.network, resolved, backbone._changes, layer, None)
-    return replace(made, preprocess=backbone.preprocess)
+    renewed = _backbone(resolved.hooks.network, resolved, backbone._changes, layer, None)
+    return replace(renewed, preprocess=backbone.preprocess)
 
 
 def _backbone(
@@ -212,9 +212,9 @@ class _ModuleTracer(Tracer):
     """Infer axes from the kinds of the modules, where a network takes inputs of one size only."""
 
     def layout(self, call: Call, layer: Layer) -> AxisLayout | None:
-        found = super().layout(call, layer)
-        if found is not None:
-            return found
+        layout = super().layout(call, layer)
+        if layout is not None:
+            return layout
         assert isinstance(self.hooks, _ModuleHooks)
         shapes = call.outputs if layer.at == "output" else call.inputs
         shape = shapes.get(layer.output, next(iter(shapes.values()), ()))
@@ -237,15 +237,15 @@ def _axes_by_kind(
         return None
     if len(shape) == 2:
         return ("batch", "channel")
-    found = set()
+    candidates = set()
     for call in trace.calls:
         if shape in (*call.inputs.values(), *call.outputs.values()):
             module = network.get_submodule(call.module)
             for kinds, axes in _axes_of_kinds(sequence_axis).items():
                 is_over_one_axis = len(getattr(module, "normalized_shape", (0,))) == 1
                 if isinstance(module, kinds) and len(axes) == len(shape) and is_over_one_axis:
-                    found.add(axes)
-    return found.pop() if len(found) == 1 else None
+                    candidates.add(axes)
+    return candidates.pop() if len(candidates) == 1 else None
 
 
 def _axes_of_kinds(sequence_axis: str) -> dict[tuple[type[nn.Module], ...], tuple[str, ...]]:
@@ -268,10 +268,10 @@ def _copy_without_values(network: nn.Module) -> nn.Module:
         if id(tensor) in memo:
             continue
         dtype = torch.float32 if tensor.is_floating_point() and tensor.itemsize < 4 else tensor.dtype
-        made: Tensor = torch.empty(tensor.shape, dtype=dtype)
+        empty: Tensor = torch.empty(tensor.shape, dtype=dtype)
         if isinstance(tensor, nn.Parameter):
-            made = nn.Parameter(made, requires_grad=tensor.requires_grad)
-        memo[id(tensor)] = made
+            empty = nn.Parameter(empty, requires_grad=tensor.requires_grad)
+        memo[id(tensor)] = empty
     return copy.deepcopy(network, memo)
 
 
@@ -326,7 +326,7 @@ def _accepted(network: nn.Module) -> list[str] | None:
     parameters = inspect.signature(network.forward).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
-    return [each.name for each in parameters if each.kind is not each.VAR_POSITIONAL]
+    return [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
 
 
 # ---------------------------------------------------------------- its declaration
@@ -335,9 +335,9 @@ def _accepted(network: nn.Module) -> list[str] | None:
 def _spec(name: str, modality: Modality | None, preprocess: WrapPreprocess | None, network: nn.Module) -> ModelSpec:
     if modality is not None and modality not in get_args(Modality):
         raise UsageError(f"modality={modality!r} is not one of {', '.join(get_args(Modality))}")
-    found = modality or _modality_of(preprocess) or _modality_of_network(network)
-    rest = re.sub(r"[^\w.-]+", "-", name).strip("-") or "module"
-    return ModelSpec(id=f"{_NAMESPACE}/{rest}", modality=found, builder=_BUILDER)
+    chosen = modality or _modality_of(preprocess) or _modality_of_network(network)
+    slug = re.sub(r"[^\w.-]+", "-", name).strip("-") or "module"
+    return ModelSpec(id=f"{_NAMESPACE}/{slug}", modality=chosen, builder=_BUILDER)
 
 
 def _modality_of(preprocess: WrapPreprocess | None) -> Modality | None:
@@ -368,10 +368,10 @@ def _declared_layers(layers: Mapping[str, str] | Iterable[Layer] | None) -> tupl
         if not all(isinstance(word, str) for pair in layers.items() for word in pair):
             raise UsageError("layers= maps names of layers to addresses of submodules, as in {'early': 'conv1'}")
         return tuple(parse_address(address, name=name) for name, address in layers.items())
-    found: tuple[Any, ...] = tuple(layers)
-    if not all(isinstance(layer, Layer) for layer in found):
+    declared: tuple[Any, ...] = tuple(layers)
+    if not all(isinstance(layer, Layer) for layer in declared):
         raise UsageError("layers= is a mapping from names to addresses of submodules, or a list of Layer objects")
-    return found
+    return declared
 
 
 def _default_of(layers: Sequence[Layer], trace: Trace) -> Default:
@@ -394,7 +394,7 @@ def _traced(
     """Return the preprocessing of a module, and its tracer after the first trace. Raises: UsageError, TraceError."""
     complete, prepared = _prepared(spec, preprocess, example, hooks.network)
     tracer = _ModuleTracer(complete, Files(), hooks, prepared)
-    tracer.whole()
+    tracer.full_trace()
     return prepared, tracer
 
 
@@ -465,8 +465,8 @@ def _called(spec: ModelSpec, function: Any, network: nn.Module) -> tuple[ModelSp
         if spec.modality == "text":
             return spec, TokenizedPreprocessor(Transform(function, names))
         if spec.modality == "vision":
-            made = transformed_images(function, names)
-            return replace(spec, preprocess=made.declared), made
+            prepared = transformed_images(function, names)
+            return replace(spec, preprocess=prepared.declared), prepared
     except LayerzooError:
         raise
     except Exception as error:
@@ -491,23 +491,23 @@ def _called(spec: ModelSpec, function: Any, network: nn.Module) -> tuple[ModelSp
 
 def _declared_preprocess(values: Any, spec: ModelSpec) -> Preprocess:
     if isinstance(values, Mapping):
-        given = {"kind": KINDS[spec.modality], **values}
-        if isinstance(given.get("size_px"), int):
-            given["size_px"] = (given["size_px"], given["size_px"])
+        fields = {"kind": KINDS[spec.modality], **values}
+        if isinstance(fields.get("size_px"), int):
+            fields["size_px"] = (fields["size_px"], fields["size_px"])
         try:
-            values = preprocess_from_dict(given)
+            values = preprocess_from_dict(fields)
         except (KeyError, TypeError) as error:
             raise UsageError(f"preprocess= of a {spec.modality} network does not fit: {error}") from error
     if not isinstance(values, get_args(Preprocess)):
         raise UsageError(f"preprocess= begins with a {type(values).__name__}, and not with declared values")
     if _MODALITY_OF_KIND[values.kind] != spec.modality:
         raise UsageError(f"preprocess= declares {values.kind}, and modality={spec.modality!r}")
-    found: Preprocess = values
-    return found
+    declared: Preprocess = values
+    return declared
 
 
 def _adapted(function: Any, spec: ModelSpec, network: nn.Module) -> Any:
-    """Convert the results of a callable to what the preprocessing of a modality takes."""
+    """Convert the results of a callable to the form that the preprocessing of a modality takes."""
     if function is None or isinstance(function, Tokenizer) or not callable(function):
         return function
     accepted = _accepted(network)
@@ -519,8 +519,8 @@ def _adapted(function: Any, spec: ModelSpec, network: nn.Module) -> Any:
 def _positions(network: nn.Module) -> int:
     """Return the largest number of tokens that is tried for a tokenizer without a limit."""
     config = getattr(network, "config", None)
-    found = getattr(config, "max_position_embeddings", None)
-    return found if isinstance(found, int) and found > 0 else 512
+    limit = getattr(config, "max_position_embeddings", None)
+    return limit if isinstance(limit, int) and limit > 0 else 512
 
 
 def _sample_of(example: Any, network: nn.Module) -> dict[str, Any]:
@@ -528,7 +528,7 @@ def _sample_of(example: Any, network: nn.Module) -> dict[str, Any]:
     if isinstance(example, Batch):
         example = example.inputs
     if isinstance(example, Mapping):
-        given = dict(example)
+        inputs = dict(example)
     elif isinstance(example, tuple | list):
         names = _accepted(network) or []
         if len(example) > 1 and len(names) < len(example):
@@ -536,11 +536,11 @@ def _sample_of(example: Any, network: nn.Module) -> dict[str, Any]:
                 f"example= has {len(example)} inputs, and the names of the module's arguments are unknown: pass a "
                 "mapping by their names"
             )
-        given = {INPUT: example[0]} if len(example) == 1 else dict(zip(names, example, strict=False))
+        inputs = {INPUT: example[0]} if len(example) == 1 else dict(zip(names, example, strict=False))
     else:
-        given = {INPUT: example}
+        inputs = {INPUT: example}
     try:
-        arrays = {str(name): as_array(value) for name, value in given.items()}
+        arrays = {str(name): as_array(value) for name, value in inputs.items()}
     except (TypeError, ValueError) as error:
         raise UsageError(f"example= is one batch of arrays or tensors: {error}") from error
     if not arrays or any(array.ndim == 0 or len(array) == 0 for array in arrays.values()):
@@ -616,17 +616,17 @@ def _provenance(network: nn.Module, resolved: ResolvedModel, cut: Cut) -> dict[s
 
 
 def _bytes_of(tensors: Iterable[Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in {id(each): each for each in tensors}.values())
+    return sum(tensor.numel() * tensor.element_size() for tensor in {id(tensor): tensor for tensor in tensors}.values())
 
 
 def _versions(network: nn.Module) -> dict[str, str]:
     """Return the versions of layerzoo, torch and the distributions that define the classes of a network."""
     packages = {type(module).__module__.partition(".")[0] for module in network.modules()} | {"torch", "layerzoo"}
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for package in sorted(packages):  # the distributions of other names are found by reading all of them: 1 s
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
+            versions[package] = importlib.metadata.version(package)
+    return versions
 
 
 __all__ = ["WrapPreprocess", "recut", "wrap"]

@@ -70,7 +70,7 @@ def locked(target: Path, *, wait: bool = True) -> Iterator[None]:
 
 @contextmanager
 def cache_errors(target: Path) -> Iterator[None]:
-    """Raises: CacheError for what goes wrong when ``target``, a file in the cache, is written."""
+    """Raises: CacheError for a failure while ``target``, a file in the cache, is written."""
     from safetensors import SafetensorError
 
     try:

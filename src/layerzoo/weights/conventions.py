@@ -50,7 +50,7 @@ class FileConventions:
         return any(fnmatchcase(name, pattern) for pattern in self.secondary)
 
     def refusal(self, name: str) -> str | None:
-        """Return why no network can be loaded from a checkpoint; None if one can."""
+        """Return the reason for which no network can be loaded from a checkpoint; None if one can."""
         return next((reason for pattern, reason in self.refused if fnmatchcase(name, pattern)), None)
 
     def most_bytes(self, name: str) -> int | None:
@@ -67,7 +67,7 @@ class FileConventions:
 
 
 def file_conventions() -> FileConventions:
-    """Return what the installed plugins declare. Takes about 1 ms: call it once for a list of names."""
+    """Return the declarations of the installed plugins. Takes about 1 ms: call it once for a list of names."""
     return sum((_read(path, changed_ns) for path, changed_ns in declarations(_DECLARATION)), FileConventions())
 
 

@@ -42,15 +42,15 @@ def content_digest(path: Path, *, like: str) -> str:
     with path.open("rb") as file:
         if len(like) != _SHA1_DIGITS:
             return hashlib.file_digest(file, "sha256").hexdigest()
-        found = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+        digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
         while chunk := file.read(_READ_BYTES):
-            found.update(chunk)
-        return found.hexdigest()
+            digest.update(chunk)
+        return digest.hexdigest()
 
 
-def agrees(found: str, stated: str) -> bool:
+def agrees(digest: str, stated: str) -> bool:
     """Return whether a digest is the stated one, or begins with the digits that are stated of it."""
-    return found.startswith(stated.lower())
+    return digest.startswith(stated.lower())
 
 
 def check_sha256(path: Path, declared: str, *, advice: str) -> None:
@@ -62,9 +62,9 @@ def check_sha256(path: Path, declared: str, *, advice: str) -> None:
         advice: the next step, the end of the error message.
     Raises: DigestError, which names both digests.
     """
-    found = sha256(path)
-    if found != declared.lower():
-        raise DigestError(path, declared=declared.lower(), found=found, advice=advice)
+    digest = sha256(path)
+    if digest != declared.lower():
+        raise DigestError(path, declared=declared.lower(), found=digest, advice=advice)
 
 
 @lru_cache(maxsize=1024)

@@ -76,9 +76,9 @@ class Files:
     def __getitem__(self, name: str) -> Path:
         """Return the path of a file. Raises: WeightsError naming the files there are."""
         if name not in self.paths:
-            there = f"There are: {', '.join(self.paths)}" if self.paths else "It has no files at all"
+            existing = f"There are: {', '.join(self.paths)}" if self.paths else "It has no files at all"
             raise WeightsError(
-                f"the model's files have no {name!r}. {there}. A folder that holds it can be given as weights=FOLDER"
+                f"the model's files have no {name!r}. {existing}. A folder that holds it can be given as weights=FOLDER"
             )
         return self.paths[name]
 
@@ -143,14 +143,16 @@ class Files:
             shards: the names of the files next to it that hold its tensors, if it is an index.
         """
         conventions = file_conventions()
-        others = {name: kept for name, kept in self.paths.items() if not is_checkpoint(name, conventions)}
+        remaining = {
+            name: stored_path for name, stored_path in self.paths.items() if not is_checkpoint(name, conventions)
+        }
         return replace(
             self,
-            paths=others | {name: path.with_name(name) for name in shards} | {path.name: path},
+            paths=remaining | {name: path.with_name(name) for name in shards} | {path.name: path},
             named=path.name,
-            verified=self.verified & others.keys() - {path.name},
+            verified=self.verified & remaining.keys() - {path.name},
             partial=FrozenMap(),
-            stated={name: digest for name, digest in self.stated.items() if name in others and name != path.name},
+            stated={name: digest for name, digest in self.stated.items() if name in remaining and name != path.name},
         )
 
 
@@ -199,10 +201,10 @@ def checkpoint_of(names: Iterable[str], conventions: FileConventions) -> str | N
         if reason := conventions.refusal(name):
             raise WeightsError(f"the folder holds {name}, {reason}")
     indices = sorted((name for name in present if name.endswith(INDEX)), key=lambda name: (name != _USUAL_INDEX, name))
-    whole = sorted(name for name in present if not _SHARD.search(name) and not name.endswith(_INDICES))
-    safe = [name for name in whole if name.endswith(".safetensors")]
-    pickled = [name for name in whole if PurePosixPath(name).suffix in _PICKLED or name.endswith(_TRAINING)]
-    of_plugins = [name for name in whole if name not in safe and name not in pickled]
+    unsharded = sorted(name for name in present if not _SHARD.search(name) and not name.endswith(_INDICES))
+    safe = [name for name in unsharded if name.endswith(".safetensors")]
+    pickled = [name for name in unsharded if PurePosixPath(name).suffix in _PICKLED or name.endswith(_TRAINING)]
+    of_plugins = [name for name in unsharded if name not in safe and name not in pickled]
     chosen = _USUAL if _USUAL in safe else next(iter(indices), None)
     chosen = (
         chosen
@@ -215,8 +217,8 @@ def checkpoint_of(names: Iterable[str], conventions: FileConventions) -> str | N
             f"the checkpoint is a pickle in parts ({in_parts}), and a pickle can only be read from a single file. "
             "Saved again with save_pretrained(FOLDER) it is safetensors"
         )
-    if chosen is not None and (others := [name for name in (*safe, *indices[1:]) if name != chosen]):
-        _announce_choice(chosen, tuple(others))
+    if chosen is not None and (unread := [name for name in (*safe, *indices[1:]) if name != chosen]):
+        _announce_choice(chosen, tuple(unread))
     return chosen
 
 
@@ -229,7 +231,7 @@ def _only(names: list[str], conventions: FileConventions) -> str | None:
 
 
 @lru_cache(maxsize=256)
-def _announce_choice(chosen: str, others: tuple[str, ...]) -> None:
+def _announce_choice(chosen: str, unread: tuple[str, ...]) -> None:
     """Once a process."""
     message = "the checkpoint is %s; next to it, and not read: %s. weights=FILE names another one"
-    logging.getLogger("layerzoo").warning(message, chosen, ", ".join(others))
+    logging.getLogger("layerzoo").warning(message, chosen, ", ".join(unread))

@@ -20,14 +20,14 @@ from layerzoo.weights.cache import locked
 def remove_revision(repo: str, commit: str, *, dry_run: bool) -> int:
     """Remove a revision of a repository with all its files, also those that other programs fetched.
 
-    Returns: how many bytes are freed; files that other revisions share stay. Raises: FileNotFoundError where it is not
-    there, OSError where it stays; UnsafeWeightsError when it leads out of the cache.
+    Returns: the number of bytes that are freed; files that other revisions share stay. Raises: FileNotFoundError where
+        it is not there, OSError where it stays; UnsafeWeightsError when it leads out of the cache.
     """
     with _alone():
-        found = _scanned(repo)
-        if commit not in {revision.commit_hash for each in found.repos for revision in each.revisions}:
+        cache_info = _scanned(repo)
+        if commit not in {revision.commit_hash for entry in cache_info.repos for revision in entry.revisions}:
             raise FileNotFoundError(commit)
-        return _executed(found.delete_revisions(commit), dry_run=dry_run)
+        return _executed(cache_info.delete_revisions(commit), dry_run=dry_run)
 
 
 def remove_file(repo: str, path: Path, *, dry_run: bool) -> int:
@@ -36,12 +36,12 @@ def remove_file(repo: str, path: Path, *, dry_run: bool) -> int:
     path: in the folder of one of the revisions. Returns and raises: as :func:`remove_revision`.
     """
     with _alone():
-        found = _scanned(repo)
-        files = [file for each in found.repos for revision in each.revisions for file in revision.files]
+        cache_info = _scanned(repo)
+        files = [file for entry in cache_info.repos for revision in entry.revisions for file in revision.files]
         blobs = {file.blob_path for file in files if file.file_path.resolve() == path.resolve()}
         if not blobs:
             raise FileNotFoundError(path)
-        return _executed(found.delete_files(*(file for file in files if file.blob_path in blobs)), dry_run=dry_run)
+        return _executed(cache_info.delete_files(*(file for file in files if file.blob_path in blobs)), dry_run=dry_run)
 
 
 def _alone() -> AbstractContextManager[None]:
@@ -55,17 +55,17 @@ def _scanned(repo: str) -> Any:
         from huggingface_hub import CacheNotFound, scan_cache_dir
 
     try:
-        found = scan_cache_dir(network.hub_cache())
+        cache_info = scan_cache_dir(network.hub_cache())
     except CacheNotFound as error:
         raise FileNotFoundError(str(error)) from error
-    ours = frozenset(each for each in found.repos if (each.repo_type, each.repo_id) == ("model", repo))
+    ours = frozenset(entry for entry in cache_info.repos if (entry.repo_type, entry.repo_id) == ("model", repo))
     if not ours:
         folder = network.snapshot_folder(repo, "-").parents[1]
         if not folder.exists():
             raise FileNotFoundError(folder)
-        reasons = cache_warnings_about(found.warnings, folder.name)
+        reasons = cache_warnings_about(cache_info.warnings, folder.name)
         raise OSError(errno.EIO, f"huggingface_hub takes its folder for damaged: {'; '.join(reasons)}", str(folder))
-    return replace(found, repos=ours)
+    return replace(cache_info, repos=ours)
 
 
 def _executed(strategy: Any, *, dry_run: bool) -> int:

@@ -43,9 +43,10 @@ Kind = Literal[
 
 hub: a file in the cache of huggingface_hub, of a revision that layerzoo took files from. download: a file that is
 fetched in parts, or came from a link. converted: a checkpoint converted to safetensors. traces: the structure of a
-network. catalogues: the same, for `zoo catalogue build`. identified: what plugins found repositories to be. listings:
-the file lists of repositories. index: the compiled registries. digests: the sha256 of files. features: cached
-features of samples. scratch: a temporary file that a process is writing, or that a killed process left.
+network. catalogues: the same, for `zoo catalogue build`. identified: the models that plugins recognised in
+repositories. listings: the file lists of repositories. index: the compiled registries. digests: the sha256 of files.
+features: cached features of samples. scratch: a temporary file that a process is writing, or that a killed process
+left.
 """
 
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own is
@@ -90,7 +91,7 @@ class Item:
     """Of the whole, in hex: its sha256, or git's sha1 of a small file of a repository."""
     path: Path
     parts: tuple[Path, ...] = ()
-    """The files that it consists of; none for what goes as a folder."""
+    """The files that it consists of; empty for an item that is removed as a folder."""
     used: float | None
     """The time when it was last read or written, in seconds since 1970, if the file system records it."""
 
@@ -118,18 +119,18 @@ class Inventory:
         root = cache_dir()
         _require_readable(root)
         listings = stored_listings()
-        used = uses(zoo, Lock.read(), listings)
-        files = list(_hub_files(listings, used))
+        all_uses = uses(zoo, Lock.read(), listings)
+        files = list(_hub_files(listings, all_uses))
         items = [
             *(item for item in files if item.bytes or item.whole),
-            *_downloads(listings, used),
-            *_converted(converted_dir(), zoo, used),
+            *_downloads(listings, all_uses),
+            *_converted(converted_dir(), zoo, all_uses),
             *_things(root),
             *_scratch(root, listings),
         ]
         downloads = {item.digest for item in items if item.kind == "download"}
-        gone = [item for item in files if not item.whole and item.models and item.digest not in downloads]
-        return cls(items, gone, used)
+        lost = [item for item in files if not item.whole and item.models and item.digest not in downloads]
+        return cls(items, lost, all_uses)
 
     @property
     def bytes(self) -> int:
@@ -138,11 +139,11 @@ class Inventory:
 
     def of(self, models: Iterable[str]) -> Inventory:
         """Return the part of the inventory that belongs to some models."""
-        asked = set(models)
+        selected = set(models)
         return Inventory(
-            [item for item in self.items if asked & set(item.models)],
-            [item for item in self.missing if asked & set(item.models)],
-            [use for use in self.uses if use.model in asked],
+            [item for item in self.items if selected & set(item.models)],
+            [item for item in self.missing if selected & set(item.models)],
+            [use for use in self.uses if use.model in selected],
         )
 
 
@@ -160,17 +161,17 @@ def _require_readable(root: Path) -> None:
 # ---------------------------------------------------------------- files of repositories
 
 
-def _hub_files(listings: Iterable[Listing], used: Sequence[Use]) -> Iterator[Item]:
-    """Every file of every noted revision, here or not."""
+def _hub_files(listings: Iterable[Listing], all_uses: Sequence[Use]) -> Iterator[Item]:
+    """Yield every file of every recorded revision, whether it is on disk or not."""
     for listing in listings:
         with suppress(MissingLibraryError):  # without huggingface_hub, its cache is not listed
             folder = network.snapshot_folder(listing.repo, listing.commit)
-            able = [use for use in used if use.is_of(listing)]
+            candidates = [use for use in all_uses if use.is_of(listing)]
             for file in listing.files:
-                yield _hub_file(listing, file, folder / file.name, able)
+                yield _hub_file(listing, file, folder / file.name, candidates)
 
 
-def _hub_file(listing: Listing, file: RemoteFile, path: Path, able: Sequence[Use]) -> Item:
+def _hub_file(listing: Listing, file: RemoteFile, path: Path, candidates: Sequence[Use]) -> Item:
     stat = _stat(path, follow=True)
     return Item(
         kind="hub",
@@ -179,28 +180,28 @@ def _hub_file(listing: Listing, file: RemoteFile, path: Path, able: Sequence[Use
         bytes=stat.st_size if stat else 0,
         of_bytes=file.size,
         whole=stat is not None,
-        models=tuple(use.model for use in able if file in use.files),
+        models=tuple(use.model for use in candidates if file in use.files),
         digest=file.etag,
         path=path,
-        used=_used(stat),
+        used=_last_used(stat),
     )
 
 
 # ---------------------------------------------------------------- downloads
 
 
-def _downloads(listings: Sequence[Listing], used: Sequence[Use]) -> Iterator[Item]:
+def _downloads(listings: Sequence[Listing], all_uses: Sequence[Use]) -> Iterator[Item]:
     for folder in _inside(downloads_dir(), Path.is_dir):
         if _DOWNLOAD.fullmatch(folder.name):
-            yield _download(folder, listings, used)
+            yield _download(folder, listings, all_uses)
 
 
-def _download(folder: Path, listings: Iterable[Listing], used: Sequence[Use]) -> Item:
+def _download(folder: Path, listings: Iterable[Listing], all_uses: Sequence[Use]) -> Item:
     about = read_about(folder)
     if about is None:
         return _unknown_download(folder)
     part = PartialFile(about, web_endpoint(about.source))  # only looked at: nothing is asked of that place
-    able = [use for use in used if use.may_be_download(about.source, about.digest)]
+    candidates = [use for use in all_uses if use.may_be_download(about.source, about.digest)]
     return Item(
         kind="download",
         name=about.source,
@@ -208,27 +209,27 @@ def _download(folder: Path, listings: Iterable[Listing], used: Sequence[Use]) ->
         bytes=part.here_bytes,
         of_bytes=about.size,
         whole=part.is_whole,
-        models=tuple(use.model for use in able),
-        useless=_why_no_download(about.source, able),
+        models=tuple(use.model for use in candidates),
+        useless=_why_no_download(about.source, candidates),
         digest=about.digest,
         path=folder,
-        used=_used(_stat(part.path)),  # not of its journal, which was just read
+        used=_last_used(_stat(part.path)),  # not of its journal, which was just read
     )
 
 
 def _unknown_download(folder: Path) -> Item:
     """Return the item of a folder without a description of its file."""
     stats = [stat for path in _inside(folder, Path.is_file) if (stat := _stat(path))]
-    here = sum(map(_allocated, stats))
+    size_bytes = sum(map(_allocated, stats))
     return Item(
         kind="download",
         name=folder.name,
-        bytes=here,
+        bytes=size_bytes,
         of_bytes=None,
         whole=False,
-        useless=None if here else "it was begun, and holds nothing",
+        useless=None if size_bytes else "it was begun, and holds nothing",
         path=folder,
-        used=max(filter(None, map(_used, stats)), default=None),
+        used=max(filter(None, map(_last_used, stats)), default=None),
     )
 
 
@@ -242,10 +243,10 @@ def _revision(source: str, digest: str, listings: Iterable[Listing]) -> str | No
     return having.pop() if len(having) == 1 else None
 
 
-def _why_no_download(source: str, able: Sequence[Use]) -> str | None:
-    if not able:
+def _why_no_download(source: str, candidates: Sequence[Use]) -> str | None:
+    if not candidates:
         return "no declared model uses it"
-    if all(use.is_downloaded(source) for use in able):
+    if all(use.is_downloaded(source) for use in candidates):
         return "huggingface_hub's cache has the whole file"
     return None
 
@@ -253,30 +254,30 @@ def _why_no_download(source: str, able: Sequence[Use]) -> str | None:
 # ---------------------------------------------------------------- converted checkpoints
 
 
-def _converted(folder: Path, zoo: Registry, used: Sequence[Use]) -> Iterator[Item]:
+def _converted(folder: Path, zoo: Registry, all_uses: Sequence[Use]) -> Iterator[Item]:
     paths = [path for path in _inside(folder, Path.is_file) if _CONVERTED.fullmatch(path.name)]
     installed = {READER, *(f"{plugin.distribution}-{plugin.version}" for plugin in zoo.plugins())}
     current = {path: set(_makers(path)) <= installed for path in paths}
     renewed = {_digest(path) for path in paths if current[path]}
     for path in paths:
         origins = files_of(_digest(path))
-        able = [use for use in used if _is_made_from(use, _digest(path), origins)]
+        candidates = [use for use in all_uses if _is_made_from(use, _digest(path), origins)]
         stat = _stat(path)
         if stat is None:  # another process was faster
             continue
         yield Item(
             kind="converted",
-            name=str(able[0].source if able else origins[0] if origins else path.stem),
+            name=str(candidates[0].source if candidates else origins[0] if origins else path.stem),
             bytes=_allocated(stat),
             of_bytes=stat.st_size,
             whole=True,
-            models=tuple(use.model for use in able),
+            models=tuple(use.model for use in candidates),
             useless=_why_not_converted(
-                is_usable=bool(able or origins), is_old=not current[path] and _digest(path) in renewed
+                is_usable=bool(candidates or origins), is_old=not current[path] and _digest(path) in renewed
             ),
             path=path,
             parts=(path,),
-            used=_used(stat),
+            used=_last_used(stat),
         )
 
 
@@ -320,13 +321,20 @@ def _things(root: Path) -> Iterator[Item]:
 
 
 def _thing(kind: Kind, folder: Path, files: Sequence[Path]) -> Iterator[Item]:
-    found = [stat for file in files if (stat := _stat(file))]
-    if found:
-        here = sum(map(_allocated, found))
-        last = max(filter(None, map(_used, found)), default=None)
-        path = max(files, key=lambda each: (each.suffix == ".sqlite3", each)) if kind in _DATABASES else folder
+    stats = [stat for file in files if (stat := _stat(file))]
+    if stats:
+        size_bytes = sum(map(_allocated, stats))
+        last = max(filter(None, map(_last_used, stats)), default=None)
+        path = max(files, key=lambda file: (file.suffix == ".sqlite3", file)) if kind in _DATABASES else folder
         yield Item(
-            kind=kind, name=path.name, bytes=here, of_bytes=here, whole=True, path=path, parts=tuple(files), used=last
+            kind=kind,
+            name=path.name,
+            bytes=size_bytes,
+            of_bytes=size_bytes,
+            whole=True,
+            path=path,
+            parts=tuple(files),
+            used=last,
         )
 
 
@@ -344,9 +352,9 @@ def _scratch(root: Path, listings: Iterable[Listing]) -> Iterator[Item]:
 
 
 def _scratch_files(root: Path) -> Iterator[Path]:
-    here = _inside(root, Path.is_file)
+    top_level = _inside(root, Path.is_file)
     folders = (converted_dir(), downloads_dir(), *(root / name for name, _ in _FOLDERS.values()))
-    for path in [*here, *(path for folder in folders for path in _below(folder))]:
+    for path in [*top_level, *(path for folder in folders for path in _below(folder))]:
         if is_scratch(path.name) or (path.parent.name == "converted" and _OF_SAFETENSORS.fullmatch(path.name)):
             yield path
 
@@ -376,7 +384,7 @@ def _inside(folder: Path, is_kind: Callable[[Path], bool]) -> list[Path]:
 
 def _below(folder: Path) -> list[Path]:
     """Return the files in a folder and in those below it."""
-    deeper = [path for each in _inside(folder, Path.is_dir) for path in _below(each)]
+    deeper = [path for subfolder in _inside(folder, Path.is_dir) for path in _below(subfolder)]
     return [*_inside(folder, Path.is_file), *deeper]
 
 
@@ -396,5 +404,5 @@ def _allocated(stat: stat_result) -> int:
     return min(stat.st_size, stat.st_blocks * _BLOCK_BYTES)
 
 
-def _used(stat: stat_result | None) -> float | None:
+def _last_used(stat: stat_result | None) -> float | None:
     return None if stat is None else max(stat.st_atime, stat.st_mtime)

@@ -24,8 +24,8 @@ def listing_at(repo: str, commit: str) -> Listing:
 
     Raises: UnavailableError.
     """
-    if noted := _stored(repo, listings_folder(repo) / f"{commit}.json"):
-        return noted
+    if stored := _stored(repo, listings_folder(repo) / f"{commit}.json"):
+        return stored
     try:
         listing = listing_now(repo, commit)
     except (OfflineError, ConnectionFailedError, RateLimitedError, ServerError):
@@ -47,8 +47,8 @@ def listing_now(repo: str, commit: str) -> Listing:
 def stored_listings() -> list[Listing]:
     """Return all stored file lists, without a connection."""
     paths = sorted(listings_dir().glob("*/*.json"))
-    found = (_stored(path.parent.name.replace("--", "/", 1), path) for path in paths if is_commit(path.stem))
-    return [listing for listing in found if listing is not None]
+    listings = (_stored(path.parent.name.replace("--", "/", 1), path) for path in paths if is_commit(path.stem))
+    return [listing for listing in listings if listing is not None]
 
 
 def _stored(repo: str, path: Path) -> Listing | None:
@@ -58,8 +58,8 @@ def _stored(repo: str, path: Path) -> Listing | None:
     return None
 
 
-def _remote_file(repo: str, plain: Mapping[str, Any]) -> RemoteFile:
-    return RemoteFile(check_inside(plain["name"], of=repo), int(plain["size"]), str(plain["etag"]))
+def _remote_file(repo: str, fields: Mapping[str, Any]) -> RemoteFile:
+    return RemoteFile(check_inside(fields["name"], of=repo), int(fields["size"]), str(fields["etag"]))
 
 
 def keep(listing: Listing) -> None:
@@ -75,8 +75,10 @@ def _cached_listing(repo: str, commit: str) -> Listing | None:
     """Return the file list of a commit from the cache of huggingface_hub, whose files are links named by the etag."""
     snapshot = network.snapshot_folder(repo, commit)
     files = [path for path in snapshot.rglob("*") if path.is_file()]
-    found = (RemoteFile(path.relative_to(snapshot).as_posix(), path.stat().st_size, _etag(path)) for path in files)
-    return Listing(repo, commit, tuple(found)) if files else None
+    remote_files = (
+        RemoteFile(path.relative_to(snapshot).as_posix(), path.stat().st_size, _etag(path)) for path in files
+    )
+    return Listing(repo, commit, tuple(remote_files)) if files else None
 
 
 def _etag(path: Path) -> str:
@@ -94,5 +96,6 @@ def keep_seen(repo: str, revision: str, commit: str) -> None:
 
 
 def seen_commit(repo: str, revision: str) -> str | None:
-    """Return the commit that a branch or tag was at when the hub was last asked, by layerzoo or by huggingface_hub."""
+    """Return the commit that a branch or tag was at when the hub was last queried, by layerzoo or by
+    huggingface_hub."""
     return last_commit(listings_folder(repo), revision) or network.cached_commit(repo, revision)

@@ -62,9 +62,9 @@ def change_lock(change: Callable[[Lock], Lock]) -> Lock:
     path = lock_path()
     turn = lock_turn_path(path)
     with cache_errors(turn), locked(turn):
-        written = change(Lock.read(path)).write()
-    mark_as_logged(written)
-    return written
+        lock = change(Lock.read(path)).write()
+    mark_as_logged(lock)
+    return lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,34 +77,34 @@ class Drift:
     message: str
 
 
-def drifts(spec: ModelSpec, before: LockedModel) -> Iterator[Drift]:
+def drifts(spec: ModelSpec, locked_model: LockedModel) -> Iterator[Drift]:
     """Yield the differences between a locked model, its declaration and the hub.
 
     Args:
         spec: the declaration of the model.
-        before: the entry of the model in the lock.
+        locked_model: the entry of the model in the lock.
     Raises: UnavailableError of the kind that fits.
     """
     source = _source(spec)
     if source.scheme == "https":
-        if before.source != str(source):
-            message = f"the weights of {spec.id} are declared as {source}, and were locked as {before.source}"
+        if locked_model.source != str(source):
+            message = f"the weights of {spec.id} are declared as {source}, and were locked as {locked_model.source}"
             message += f". Next, if the change is intended: zoo lock --update {spec.id}"
-            yield Drift(spec.id, before.source, str(source), message)
+            yield Drift(spec.id, locked_model.source, str(source), message)
         return
     try:
-        repository.commit_of(source, before, model=spec.id)
+        repository.commit_of(source, locked_model, model=spec.id)
     except DriftError as error:
         yield Drift(spec.id, error.locked, error.found, str(error))
         return
-    if different := repository.difference(source, before, model=spec.id):
+    if different := repository.difference(source, locked_model, model=spec.id):
         message = f"{different}. Next, if that is intended: zoo lock --update {spec.id}"
-        yield Drift(spec.id, str(before.revision), str(before.revision), message)
+        yield Drift(spec.id, str(locked_model.revision), str(locked_model.revision), message)
         return
-    found = repository.latest_commit(source)
-    if found != before.revision:
-        message = f"{source} is at {found} now, and was locked at {before.revision}"
-        yield Drift(spec.id, str(before.revision), found, f"{message}. Next: zoo lock --update {spec.id}")
+    commit = repository.latest_commit(source)
+    if commit != locked_model.revision:
+        message = f"{source} is at {commit} now, and was locked at {locked_model.revision}"
+        yield Drift(spec.id, str(locked_model.revision), commit, f"{message}. Next: zoo lock --update {spec.id}")
 
 
 def _source(spec: ModelSpec) -> Source:

@@ -52,8 +52,8 @@ class FolderRule:
             return None
         if self.requires is not None and not isinstance(content.get(self.requires), dict):
             return []
-        named = content.get(self.keys)
-        return list(named)[:_MAX_FOLDERS] if isinstance(named, dict) else []
+        folders = content.get(self.keys)
+        return list(folders)[:_MAX_FOLDERS] if isinstance(folders, dict) else []
 
 
 def module_folders(open_file: Callable[[str], Path | None]) -> tuple[str, ...]:
@@ -65,12 +65,12 @@ def module_folders(open_file: Callable[[str], Path | None]) -> tuple[str, ...]:
         plugin that reads it reports the mistake.
     Raises: UnsafeWeightsError for a folder outside of the model's own.
     """
-    found: dict[str, None] = {}
+    folders: dict[str, None] = {}
     for rules in (_rules(*declared) for declared in declarations(_DECLARATION)):
         for rule in (rule for rule in rules if not rule.nested):
-            for folder in _named(rule, "", open_file):
-                found |= dict.fromkeys([folder, *_nested(rules, folder, open_file, _MAX_DEPTH)][: _MAX_FOLDERS + 1])
-    return tuple(folder for folder in found if folder)
+            for folder in _rule_folders(rule, "", open_file):
+                folders |= dict.fromkeys([folder, *_nested(rules, folder, open_file, _MAX_DEPTH)][: _MAX_FOLDERS + 1])
+    return tuple(folder for folder in folders if folder)
 
 
 def _nested(
@@ -78,16 +78,16 @@ def _nested(
 ) -> Iterator[str]:
     """Yield the folders that files in a folder name, and those that files in these name."""
     for rule in (rule for rule in rules if rule.nested and depth):
-        for inner in _named(rule, folder, open_file):
+        for inner in _rule_folders(rule, folder, open_file):
             yield inner
             yield from _nested(rules, inner, open_file, depth - 1)
 
 
-def _named(rule: FolderRule, folder: str, open_file: Callable[[str], Path | None]) -> Iterator[str]:
+def _rule_folders(rule: FolderRule, folder: str, open_file: Callable[[str], Path | None]) -> Iterator[str]:
     """Yield the folders that the file of a rule in a folder names; an empty path is the model's own folder."""
     prefix = f"{folder}/" if folder else ""
-    named = ((file, rule.names(_json(open_file(f"{prefix}{file}")))) for file in rule.files)
-    file, names = next(((file, names) for file, names in named if names is not None), ("", []))
+    answers = ((file, rule.names(_json(open_file(f"{prefix}{file}")))) for file in rule.files)
+    file, names = next(((file, names) for file, names in answers if names is not None), ("", []))
     for name in names:
         parts = [part for part in f"{prefix}{name}".split("/") if part not in ("", ".")]
         yield "/".join(parts) and check_inside("/".join(parts), of=file)
@@ -118,6 +118,6 @@ def module_weights(names: Collection[str], folders: Iterable[str]) -> Iterator[s
         folders: from :func:`module_folders`.
     """
     for folder in folders:
-        found = next((f"{folder}/{leaf}" for leaf in TENSOR_FILES if f"{folder}/{leaf}" in names), None)
-        if found is not None:
-            yield found
+        weights_file = next((f"{folder}/{leaf}" for leaf in TENSOR_FILES if f"{folder}/{leaf}" in names), None)
+        if weights_file is not None:
+            yield weights_file

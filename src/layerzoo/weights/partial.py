@@ -1,4 +1,4 @@
-"""A file of a server, of which as much is on this machine as was asked for so far."""
+"""A file on a server, of which this machine has the parts that were requested so far."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class About:
     """The whole file of a partial one."""
 
     source: str
-    """Where it comes from, as errors call it."""
+    """Its source, as errors name it."""
     name: str
     """The file's own, without folders."""
     size: int
@@ -51,8 +51,8 @@ def known_size(source: str, digest: str) -> int | None:
 def read_about(folder: Path) -> About | None:
     """Return the description of the partial file in a folder; None if it is missing, or belongs to another folder."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, UnsafeWeightsError):
-        plain = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-        about = About(str(plain["source"]), str(plain["name"]), int(plain["size"]), str(plain["digest"]))
+        fields = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        about = About(str(fields["source"]), str(fields["name"]), int(fields["size"]), str(fields["digest"]))
         is_of_here = download_folder(about.source, about.digest).name == folder.name
         if is_of_here and "/" not in check_inside(about.name, of=str(folder)):
             return about
@@ -60,10 +60,10 @@ def read_about(folder: Path) -> About | None:
 
 
 class PartialFile:
-    """A file as long as the whole, with holes, and a journal of what it holds.
+    """A sparse file of the full length, and a journal of the parts that were fetched.
 
     A piece is written to the journal after its bytes are on the disk, so that a killed process loses a piece at most.
-    The file counts as whole only when all of it is there and its digest was found to be right.
+    The file counts as complete only when all of it was fetched and its digest was verified.
     """
 
     def __init__(self, about: About, endpoint: Endpoint, progress: Progress | None = None) -> None:
@@ -90,26 +90,26 @@ class PartialFile:
         """Return whether the file is complete and its digest was verified."""
         return self._is_begun() and any("whole" in line for line in self._journal())
 
-    def there(self) -> list[Span]:
+    def fetched_spans(self) -> list[Span]:
         """Return the spans of bytes that were fetched."""
         return joined(line["span"] for line in self._journal() if "span" in line) if self._is_begun() else []
 
     @property
     def here_bytes(self) -> int:
         """The number of bytes that were fetched."""
-        return sum(span.size for span in self.there())
+        return sum(span.size for span in self.fetched_spans())
 
     def ensure(self, wanted: Iterable[Span], progress: Progress | None = None) -> None:
         """Fetch the missing ones of some bytes, by one process at a time.
 
         Raises: UnavailableError of the kind that fits, ChangedError when the file on the server is another one now,
-        DigestError when it is complete and not what it should be, CacheError when it cannot be written.
+        DigestError when it is complete and its digest is wrong, CacheError when it cannot be written.
         """
         spans = joined(wanted)
-        if not missing(spans, self.there()):
+        if not missing(spans, self.fetched_spans()):
             return
         with cache_errors(self.path), locked(self.folder):
-            if gaps := missing(spans, self.there()):
+            if gaps := missing(spans, self.fetched_spans()):
                 self._require_room(gaps)
                 self._begin()
                 announce(progress or self._progress, sum(gap.size for gap in gaps))
@@ -117,8 +117,8 @@ class PartialFile:
             self._settle()
 
     def require(self, wanted: Iterable[Span]) -> None:
-        """Raises: ChangedError where some of these bytes are here no more: what was read of them may be holes."""
-        if missing(wanted, self.there()):
+        """Raises: ChangedError if some of these bytes were removed: zeros may have been read in their place."""
+        if missing(wanted, self.fetched_spans()):
             message = f"{self.about.source} was removed from {downloads_dir()}, or moved, while it was being read"
             raise ChangedError(f"{message}: by another process? Nothing of it is used. Next: try again")
 
@@ -146,12 +146,12 @@ class PartialFile:
         (self.folder / _JOURNAL).touch()
 
     def _fetch(self, gaps: list[Span], progress: Progress | None) -> None:
-        asked = missing(bridged(gaps), self.there())
+        requested = missing(bridged(gaps), self.fetched_spans())
         with self.path.open("r+b", buffering=0) as file:
             writer = _Writer(file.fileno(), progress)
             try:
                 try:
-                    self._fetch_pieces(list(pieces(asked, _PIECE_BYTES)), writer)
+                    self._fetch_pieces(list(pieces(requested, _PIECE_BYTES)), writer)
                 except RangesIgnoredError:
                     self._fetch_whole(writer)
             except ChangedError:
@@ -162,11 +162,11 @@ class PartialFile:
         with ThreadPoolExecutor(min(_AT_ONCE, len(work))) as pool:
             futures = [pool.submit(self._fetch_piece, piece, writer) for piece in work]
             try:
-                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+                finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
             finally:
                 writer.stop()  # after a failure or Ctrl-C the other pieces end at their next bytes
                 pool.shutdown(cancel_futures=True)
-        for future in done:
+        for future in finished:
             future.result()
 
     def _fetch_piece(self, piece: Span, writer: _Writer) -> None:
@@ -176,7 +176,7 @@ class PartialFile:
 
     def _fetch_whole(self, writer: _Writer) -> None:
         """Fetch the whole file from a server that does not support ranges."""
-        self._require_room(missing([Span(0, self.about.size)], self.there()))
+        self._require_room(missing([Span(0, self.about.size)], self.fetched_spans()))
         writer.resume()
         fetch_all(self._endpoint, self.about.size, writer)
         writer.sync()
@@ -184,10 +184,10 @@ class PartialFile:
 
     def _require_room(self, spans: Iterable[Span]) -> None:
         """Raise CacheError if the disk has no room for some bytes, before they are fetched."""
-        needed, free = sum(span.size for span in spans), shutil.disk_usage(self.folder.parent).free
-        if needed > free:
+        extra, free = sum(span.size for span in spans), shutil.disk_usage(self.folder.parent).free
+        if extra > free:
             raise CacheError(
-                f"{self.about.source} needs {needed:,} bytes more on the disk, and {free:,} are free in {cache_dir()}. "
+                f"{self.about.source} needs {extra:,} bytes more on the disk, and {free:,} are free in {cache_dir()}. "
                 "Next: make room, or choose another folder with LAYERZOO_CACHE=FOLDER"
             )
 
@@ -206,14 +206,14 @@ class PartialFile:
 
     def _settle(self) -> None:
         """Verify the file once it is complete."""
-        if self.is_whole or missing([Span(0, self.about.size)], self.there()):
+        if self.is_whole or missing([Span(0, self.about.size)], self.fetched_spans()):
             return
-        found = content_digest(self.path, like=self.about.digest)
-        if not agrees(found, self.about.digest):
+        digest = content_digest(self.path, like=self.about.digest)
+        if not agrees(digest, self.about.digest):
             path = self.path
             self.forget()
             advice = f"All of it came from {self.about.source}, and it was removed. Next: try again, or ask its owner"
-            raise DigestError(path, declared=self.about.digest, found=found, advice=advice)
+            raise DigestError(path, declared=self.about.digest, found=digest, advice=advice)
         self._add_to_journal({"whole": True})
 
     # ------------------------------------------------------------ the journal
@@ -232,11 +232,11 @@ class PartialFile:
             return
         for line in lines:
             with contextlib.suppress(ValueError, TypeError, KeyError):  # cut off by a kill
-                noted = dict(json.loads(line))
-                if "span" in noted:
-                    start, stop = noted["span"]
-                    noted["span"] = Span(int(start), int(stop))
-                yield noted
+                entry = dict(json.loads(line))
+                if "span" in entry:
+                    start, stop = entry["span"]
+                    entry["span"] = Span(int(start), int(stop))
+                yield entry
 
     def forget(self) -> None:
         """Remove the file and its journal."""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 Progress = Callable[[int], None]
-"""Called with the number of bytes that came."""
+"""Called with the number of received bytes."""
 FileProgress = Callable[[str, int], None]
-"""Called with the name of a file and the number of its bytes that came."""
+"""Called with the name of a file and the number of its received bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class OneFileProgress:
         self.progress(self.name, count)
 
     def expect(self, count: int) -> None:
-        """Pass on how many bytes are about to come, if the callback for all files has a method ``expect``."""
+        """Report the number of bytes that will be fetched, if the callback for all files has a method ``expect``."""
         if (expect := getattr(self.progress, "expect", None)) is not None:
             expect(self.name, count)
 
@@ -38,7 +38,7 @@ def of_file(progress: FileProgress | None, name: str) -> Progress | None:
 
 
 def announce(progress: Progress | None, count: int) -> None:
-    """Report how many bytes are about to come, to a callback that has a method ``expect``.
+    """Report the number of bytes that will be fetched to a callback that has a method ``expect``.
 
     Args:
         progress: the callback for one file.

@@ -59,12 +59,12 @@ def removals(
             anything else as whole revisions.
         unused_days: only items that were not used for this number of days.
     """
-    found = [each for each in _CHOICES[choice](inventory) if hub or each.item.kind != "hub"]
+    candidates = [removal for removal in _CHOICES[choice](inventory) if hub or removal.item.kind != "hub"]
     if choice == "all":
-        found = [*(each for each in found if each.item.kind != "hub"), *_revisions(found)]
+        candidates = [*(removal for removal in candidates if removal.item.kind != "hub"), *_revisions(candidates)]
     # Of a temporary file, only the lock tells whether a process is writing it: one that is being written stays.
-    settled = [each for each in found if each.item.kind != "scratch" or each.item.useless]
-    return [each for each in settled if not _is_used(each.item, unused_days)]
+    settled = [removal for removal in candidates if removal.item.kind != "scratch" or removal.item.useless]
+    return [removal for removal in settled if not _is_used(removal.item, unused_days)]
 
 
 def _useless(inventory: Inventory) -> Iterator[Removal]:
@@ -95,7 +95,7 @@ def _revisions(removals: Iterable[Removal]) -> Iterator[Removal]:
         if removal.item.kind == "hub":
             together.setdefault((_repo(removal.item), removal.item.revision), []).append(removal.item)
     for (repo, commit), items in together.items():
-        whole = replace(
+        revision = replace(
             items[0],
             name=f"hf://{repo}",
             bytes=sum(item.bytes for item in items),
@@ -104,7 +104,7 @@ def _revisions(removals: Iterable[Removal]) -> Iterator[Removal]:
             path=network.snapshot_folder(repo, str(commit)),
             used=max((item.used for item in items if item.used), default=None),
         )
-        yield Removal(whole, "asked for")
+        yield Removal(revision, "asked for")
 
 
 def _repo(item: Item) -> str:
@@ -122,7 +122,7 @@ def remove(removal: Removal, *, dry_run: bool = False) -> Removed:
     """Remove one item, unless another process is writing it or it must not be removed.
 
     Args:
-        removal: the item of the cache, and why it may be removed.
+        removal: the item of the cache, and the reason for which it may be removed.
         dry_run: report the result and remove nothing.
     """
     item = removal.item

@@ -64,7 +64,7 @@ def take(request: Request) -> Files:
     announce_lock(lock, request.model)
     origin = commit_of(request.source, locked, model=request.model, lock_sha256=lock.sha256)
     listing = _listing_for(request.source, origin, model=request.model)
-    digests = {name: each.sha256 for name, each in locked.files.items()} if locked else {}
+    digests = {name: file.sha256 for name, file in locked.files.items()} if locked else {}
     return _Taking(request, origin, listing, {**digests, **request.sha256}).files()
 
 
@@ -75,12 +75,12 @@ def _listing_for(source: Source, origin: Origin, *, model: str | None) -> Listin
     except MissingOnServerError as error:
         if origin.pinned_by != "lock":
             raise
-        now = latest_commit(source)
+        head = latest_commit(source)
         message = (
-            f"{source} was locked at {origin.revision}, and the hub has no such commit any more; it is at {now} now. "
+            f"{source} was locked at {origin.revision}, and the hub has no such commit any more; it is at {head} now. "
             f"Next, if that is intended: zoo lock --update {model or 'MODEL'}"
         )
-        raise DriftError(message, locked=origin.revision, found=now) from error
+        raise DriftError(message, locked=origin.revision, found=head) from error
 
 
 def locked_model(source: Source, commit: str) -> LockedModel:
@@ -117,7 +117,7 @@ def commit_of(
 ) -> Origin:
     """Return the commit of a source: the declared one, else the locked one, else that of its branch or tag now.
 
-    Raises: DriftError if the lock is of another source, UnavailableError if the hub cannot be asked.
+    Raises: DriftError if the lock is of another source, UnavailableError if the hub cannot be reached.
     """
     declared = source.revision
     require_locked_source(source, locked, model=model)
@@ -157,22 +157,22 @@ def current_commit(source: Source) -> str:
 
     Raises: UnavailableError.
     """
-    when = "today it is"
+    time_phrase = "today it is"
     try:
         commit = latest_commit(source)
     except (OfflineError, ConnectionFailedError, RateLimitedError, ServerError):
-        if (seen := seen_commit(source.owner, source.revision or DEFAULT_REVISION)) is None:
+        if (last_commit := seen_commit(source.owner, source.revision or DEFAULT_REVISION)) is None:
             raise
-        commit, when = seen, "the hub cannot be asked now, and when it was seen last it was"
-    _warn_unpinned(str(source), commit, when)
+        commit, time_phrase = last_commit, "the hub cannot be asked now, and when it was seen last it was"
+    _warn_unpinned(str(source), commit, time_phrase)
     return commit
 
 
 @lru_cache(maxsize=1024)
-def _warn_unpinned(source: str, commit: str, when: str) -> None:
+def _warn_unpinned(source: str, commit: str, time_phrase: str) -> None:
     """Once a process."""
     message = "%s is not pinned: %s %s. To keep it at that: zoo lock, or write the commit after an @"
-    logging.getLogger("layerzoo").warning(message, source, when, commit)
+    logging.getLogger("layerzoo").warning(message, source, time_phrase, commit)
 
 
 # ---------------------------------------------------------------- which files
@@ -190,13 +190,13 @@ class _Taking:
         self._file = request.source.path.removeprefix(below)
         self._remote = {file.name.removeprefix(below): file for file in listing.files if file.name.startswith(below)}
         if not self._remote:
-            there = ", ".join(sorted(file.name for file in listing.files)[:20]) or "nothing"
+            existing = ", ".join(sorted(file.name for file in listing.files)[:20]) or "nothing"
             raise MissingOnServerError(
-                f"{request.source} has no files at {origin.revision}. The repository has: {there}"
+                f"{request.source} has no files at {origin.revision}. The repository has: {existing}"
             )
 
     def files(self) -> Files:
-        paths = {name: self._whole(name) for name in self._companions()}
+        paths = {name: self._verified_path(name) for name in self._companions()}
         partial: dict[str, PartialFile] = {}
         checkpoint = None if self._request.extent == "nothing" else self._checkpoint()
         modules = [] if self._request.extent == "nothing" else self._module_weights()
@@ -205,7 +205,7 @@ class _Taking:
                 partial[name] = self._in_part(name)
                 paths[name] = partial[name].path
             else:
-                paths[name] = self._whole(name)
+                paths[name] = self._verified_path(name)
         return Files(
             paths,
             folder=self._folder(),
@@ -224,7 +224,7 @@ class _Taking:
         return {name: self._locked_file(self._stated(name), name) for name in sorted(names)}
 
     def _locked_file(self, file: RemoteFile, name: str) -> LockedFile:
-        return LockedFile(file.sha256 or sha256(self._whole(name)), file.size)
+        return LockedFile(file.sha256 or sha256(self._verified_path(name)), file.size)
 
     def differs(self, name: str, locked: LockedFile) -> bool:
         """Return whether a file on the hub cannot be the locked one."""
@@ -254,7 +254,7 @@ class _Taking:
         """The folders of the modules that run after the network; of a single file, none."""
         if self._file:
             return ()
-        return module_folders(lambda name: self._whole(name) if name in self._remote else None)
+        return module_folders(lambda name: self._verified_path(name) if name in self._remote else None)
 
     def _module_weights(self) -> list[str]:
         return list(module_weights(self._remote, self._module_folders))
@@ -268,14 +268,14 @@ class _Taking:
             return []
         if not checkpoint.endswith(INDEX):
             return [checkpoint]
-        paths[checkpoint] = self._whole(checkpoint)
+        paths[checkpoint] = self._verified_path(checkpoint)
         return shards_of(paths[checkpoint])
 
     def _can_be_partial(self, name: str) -> bool:
         """Return whether to fetch a file in part: it is missing, and large enough to have a sha256."""
         if not name.endswith(".safetensors") or self._stated(name).sha256 is None:
             return False
-        return self._here(self._stated(name)) is None
+        return self._cached_path(self._stated(name)) is None
 
     def _folder(self) -> Path | None:
         """Return the folder of the whole files in the cache of huggingface_hub."""
@@ -285,32 +285,33 @@ class _Taking:
 
     # ------------------------------------------------------------ one file
 
-    def _whole(self, name: str) -> Path:
+    def _verified_path(self, name: str) -> Path:
         file = self._stated(name)
-        path = self._here(file) or self._fetched(name, file)
+        path = self._cached_path(file) or self._fetched(name, file)
         if declared := self._digests.get(name):
             check_sha256(path, declared, advice=self._advice())
         return path
 
-    def _here(self, file: RemoteFile) -> Path | None:
+    def _cached_path(self, file: RemoteFile) -> Path | None:
         """Return the path of a file that is in the cache; None otherwise."""
-        found = network.cached(self._repo, self._origin.revision, file.name)
-        return found or network.adopted(self._repo, self._origin.revision, file)
+        path = network.cached(self._repo, self._origin.revision, file.name)
+        return path or network.adopted(self._repo, self._origin.revision, file)
 
     def _fetched(self, name: str, file: RemoteFile) -> Path:
-        """In pieces, so that what was interrupted goes on; then it moves to where other programs find it too.
+        """Fetch a file in pieces, so that an interrupted download continues, and move it to the cache of
+        huggingface_hub.
 
-        huggingface_hub's own download is not used: the length of what it writes, the name that it is kept under and the
-        host that it comes from are what headers of the answer say.
+        huggingface_hub's own download is not used: it takes the length, the name in the cache and the host of a file
+        from the headers of the answer.
         """
         self._require_stated(name, file)
         part = self._part(name, file)
         with cache_errors(part.path), locked(part.folder.with_suffix(".whole")):
             # Another process may have fetched it while this one waited.
-            if path := self._here(file):
+            if path := self._cached_path(file):
                 return path
-            whole = part.complete(self._progress(name))
-            path = network.adopt(self._repo, self._origin.revision, file, whole)
+            download = part.complete(self._progress(name))
+            path = network.adopt(self._repo, self._origin.revision, file, download)
             part.forget()
             return path
 
@@ -336,8 +337,8 @@ class _Taking:
         if name in self._remote:
             check_size(name, self._remote[name].size, self._conventions, of=str(self._request.source))
             return self._remote[name]
-        there = ", ".join(sorted(self._remote)[:20]) or "nothing"
-        message = f"{self._request.source} has no file {name!r} at {self._origin.revision}. It has: {there}"
+        existing = ", ".join(sorted(self._remote)[:20]) or "nothing"
+        message = f"{self._request.source} has no file {name!r} at {self._origin.revision}. It has: {existing}"
         raise MissingOnServerError(message)
 
     def _part(self, name: str, file: RemoteFile) -> PartialFile:

@@ -81,8 +81,8 @@ def _declared(weights: Weights, request: _Resolution) -> Files:
         if source.scheme == "hf":
             return repository.take(repository.Request(source, sha256, model, extent, progress))
         if source.scheme == "https":
-            known = {**_locked_sha256(model), **sha256}
-            return _from_web(web.link_of(source, weights, known), request)
+            digests = {**_locked_sha256(model), **sha256}
+            return _from_web(web.link_of(source, weights, digests), request)
     except OfflineError as error:
         if model is None:
             raise
@@ -103,7 +103,7 @@ def _locked_sha256(model: str | None) -> dict[str, str]:
     lock = Lock.read()
     locked = lock.models.get(model or "")
     announce_lock(lock, model)
-    return {name: each.sha256 for name, each in locked.files.items()} if locked else {}
+    return {name: file.sha256 for name, file in locked.files.items()} if locked else {}
 
 
 def _from_web(link: web.Link, request: _Resolution) -> Files:
@@ -113,7 +113,7 @@ def _from_web(link: web.Link, request: _Resolution) -> Files:
     """
     if request.extent == "nothing":
         return Files()
-    unlocked = [name for name in (link.name, *link.others) if name not in link.sha256]
+    unlocked = [name for name in (link.name, *link.other_links) if name not in link.sha256]
     if link.lock and not request.pins and unlocked:
         command = "lock --update" if link.sha256 else "pull"  # pull leaves the entry of a locked model as it is
         raise UnsafeWeightsError(
@@ -161,13 +161,13 @@ def _in_package(path: str) -> Path | None:
 
     Of a file that does not exist, it is the location in the first folder of the package.
     """
-    package, _, rest = path.partition("/")
+    package, _, inner_path = path.partition("/")
     try:
         spec = importlib.util.find_spec(package)
     except Exception:  # noqa: BLE001 - finders of other installed tools run here, and may raise anything
         return None
     folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
-    places = [folder / rest for folder in folders]
+    places = [folder / inner_path for folder in folders]
     return next((place for place in places if place.exists()), next(iter(places), None))
 
 
@@ -224,8 +224,8 @@ def _regular_files(folder: Path) -> list[str]:
     folders = module_folders(lambda name: folder / name)
     below = [
         path.relative_to(folder).as_posix()
-        for each in folders
-        for path in sorted((folder / each).glob("*"))
+        for subfolder in folders
+        for path in sorted((folder / subfolder).glob("*"))
         if path.is_file()
     ]
     conventions = file_conventions()
@@ -239,11 +239,11 @@ def _regular_files(folder: Path) -> list[str]:
 
 def _shards_below(folder: Path, names: Iterable[str]) -> list[str]:
     """Return the shards in folders below, which an index names. An invalid index is reported when it is read."""
-    found: dict[str, None] = {}
+    shards: dict[str, None] = {}
     for index in (name for name in names if name.endswith(INDEX)):
         with contextlib.suppress(WeightsError):
-            found |= dict.fromkeys(name for name in shards_of(folder / index) if "/" in name)
-    return [name for name in found if (folder / name).is_file()]
+            shards |= dict.fromkeys(name for name in shards_of(folder / index) if "/" in name)
+    return [name for name in shards if (folder / name).is_file()]
 
 
 def _shards(checkpoint: Path) -> list[str]:
@@ -251,6 +251,6 @@ def _shards(checkpoint: Path) -> list[str]:
     return shards_of(checkpoint) if checkpoint.name.endswith(INDEX) else []
 
 
-def _require_file(path: Path, asked: str, *, advice: str = "") -> None:
+def _require_file(path: Path, source: str, *, advice: str = "") -> None:
     if not path.is_file():
-        raise UnavailableError(f"{asked}: there is no file {path}{'. ' + advice if advice else ''}")
+        raise UnavailableError(f"{source}: there is no file {path}{'. ' + advice if advice else ''}")

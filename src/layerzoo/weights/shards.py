@@ -18,15 +18,15 @@ def read_index(path: Path) -> dict[str, str]:
     """
     try:
         names = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-        found = {str(tensor): str(file) for tensor, file in names.items()}
+        files = {str(tensor): str(file) for tensor, file in names.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise WeightsError(
             f"{path} is not an index of a checkpoint in shards ({reason}): it needs a weight_map"
         ) from error
-    for name in set(found.values()):
+    for name in set(files.values()):
         check_inside(name, of=str(path))
-    return found
+    return files
 
 
 def shards_of(path: Path) -> list[str]:

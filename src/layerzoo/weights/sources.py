@@ -54,22 +54,22 @@ def parse_source(text: str) -> Source:
 
     Raises: UnsafeWeightsError for a path that leaves its folder, WeightsError for anything else that is not a source.
     """
-    scheme, colon, rest = text.partition(":")
+    scheme, colon, location = text.partition(":")
     if scheme == "http":
-        raise WeightsError(f"{_no_source(text)}. What comes by http:// is not encrypted: write https:{rest}")
+        raise WeightsError(f"{_no_source(text)}. What comes by http:// is not encrypted: write https:{location}")
     if not colon or scheme not in get_args(Scheme):
         raise _no_source(text)
     if scheme == "file":
-        return _parse_file(text, rest)
-    if not rest.startswith("//"):
+        return _parse_file(text, location)
+    if not location.startswith("//"):
         raise _no_source(text)
-    return {"package": _parse_package, "https": _parse_https, "hf": _parse_hub}[scheme](text, rest[2:])
+    return {"package": _parse_package, "https": _parse_https, "hf": _parse_hub}[scheme](text, location[2:])
 
 
 def check_inside(path: str, *, of: str) -> str:
     """Return the relative path as it is, when it can only mean a place inside its folder.
 
-    of: what the path belongs to, for the error.
+    of: the owner of the path, for the error.
     Raises: UnsafeWeightsError for ``..``, an absolute path, a backslash, a drive or a NUL.
     """
     parts = path.removesuffix("/").split("/")
@@ -81,15 +81,15 @@ def check_inside(path: str, *, of: str) -> str:
     return path
 
 
-def _parse_package(text: str, rest: str) -> Source:
-    distribution, _, path = rest.partition("/")
+def _parse_package(text: str, location: str) -> Source:
+    distribution, _, path = location.partition("/")
     if not _DISTRIBUTION.fullmatch(distribution) or not path:
         raise _no_source(text)
     return Source("package", distribution, check_inside(path, of=text))
 
 
-def _parse_file(text: str, rest: str) -> Source:
-    path = rest.removeprefix("//") if rest.startswith("///") else rest
+def _parse_file(text: str, location: str) -> Source:
+    path = location.removeprefix("//") if location.startswith("///") else location
     if not Path(path).is_absolute():
         raise WeightsError(
             f"{text}: the path must be absolute by now; one in a registry.yaml starts at that file's folder"
@@ -97,19 +97,19 @@ def _parse_file(text: str, rest: str) -> Source:
     return Source("file", "", path)
 
 
-def _parse_https(text: str, rest: str) -> Source:
-    host, _, path = rest.partition("/")
+def _parse_https(text: str, location: str) -> Source:
+    host, _, path = location.partition("/")
     if not _HOST.fullmatch(host) or not path or path.endswith("/"):
         raise _no_source(text)
     return Source("https", host, path)
 
 
-def _parse_hub(text: str, rest: str) -> Source:
-    found = _HUB.fullmatch(rest)
-    if not found:
+def _parse_hub(text: str, location: str) -> Source:
+    match = _HUB.fullmatch(location)
+    if not match:
         raise _no_source(text)
-    path = found["path"] or ""
-    return Source("hf", found["repo"], check_inside(path, of=text) if path else "", found["revision"])
+    path = match["path"] or ""
+    return Source("hf", match["repo"], check_inside(path, of=text) if path else "", match["revision"])
 
 
 def _no_source(text: str) -> WeightsError:

@@ -21,21 +21,21 @@ class Span:
 
 def joined(spans: Iterable[Span]) -> list[Span]:
     """Merge spans that overlap or touch, and sort them."""
-    found: list[Span] = []
+    merged: list[Span] = []
     for span in sorted(spans):
         if span.size <= 0:
             continue
-        if found and span.start <= found[-1].stop:
-            found[-1] = Span(found[-1].start, max(found[-1].stop, span.stop))
+        if merged and span.start <= merged[-1].stop:
+            merged[-1] = Span(merged[-1].start, max(merged[-1].stop, span.stop))
         else:
-            found.append(span)
-    return found
+            merged.append(span)
+    return merged
 
 
-def missing(wanted: Iterable[Span], there: Iterable[Span]) -> list[Span]:
-    """Return the wanted bytes that are not there."""
+def missing(wanted: Iterable[Span], fetched: Iterable[Span]) -> list[Span]:
+    """Return the wanted bytes that were not fetched."""
     gaps: list[Span] = []
-    present = joined(there)
+    present = joined(fetched)
     for span in joined(wanted):
         start = span.start
         for have in present:
@@ -50,16 +50,16 @@ def missing(wanted: Iterable[Span], there: Iterable[Span]) -> list[Span]:
 
 
 def bridged(spans: Iterable[Span], *, waste: float = 0.01) -> list[Span]:
-    """Fewer, longer spans: gaps are read along, the smallest first, while they add at most ``waste`` of what is wanted.
+    """Merge spans across gaps, the smallest first, while these add at most a fraction ``waste`` of the wanted bytes.
 
-    A request costs a round trip, which is as long as many small tensors take to come.
+    A request costs a round trip, in which many small tensors could be transferred.
     """
     apart = joined(spans)
-    left = int(waste * sum(span.size for span in apart))
+    budget = int(waste * sum(span.size for span in apart))
     gaps = sorted(Span(before.stop, after.start) for before, after in pairwise(apart))
     bridges: list[Span] = []
     for gap in sorted(gaps, key=lambda gap: gap.size):
-        if (left := left - gap.size) < 0:
+        if (budget := budget - gap.size) < 0:
             break
         bridges.append(gap)
     return joined([*apart, *bridges])

@@ -128,8 +128,8 @@ def read_digests(path: Path) -> dict[str, str] | None:
         return None
     if digests is None or stated != _header_digest(header):
         raise WeightsError(f"{path} is damaged: its header is not the one that was written")
-    found: dict[str, str] = json.loads(digests)
-    return found
+    by_tensor: dict[str, str] = json.loads(digests)
+    return by_tensor
 
 
 def check_tensors(path: Path) -> bool:
@@ -148,19 +148,19 @@ def check_tensors(path: Path) -> bool:
     return digests is not None
 
 
-def check_digest(path: Path, name: str, found: str, digests: Mapping[str, str]) -> None:
+def check_digest(path: Path, name: str, actual: str, digests: Mapping[str, str]) -> None:
     """Compare a tensor with the digest that it was written with.
 
     Args:
         path: of the file, for the message.
         name: of the tensor.
-        found: the sha256 of its bytes, in hex.
+        actual: the sha256 of its bytes, in hex.
         digests: the sha256 of each tensor as written, in hex, by name.
     Raises: DamagedTensorError where a tensor is not the one that was written.
     """
-    if found != digests.get(name):
+    if actual != digests.get(name):
         raise DamagedTensorError(
-            f"{path} is damaged: the sha256 of '{name}' is {found[:12]}…, and {str(digests.get(name))[:12]}… was "
+            f"{path} is damaged: the sha256 of '{name}' is {actual[:12]}…, and {str(digests.get(name))[:12]}… was "
             "written. Next: zoo cache prune --damaged"
         )
 
@@ -170,12 +170,12 @@ class DamagedTensorError(WeightsError):
 
 
 def _digest_in(file: io.FileIO, entry: TensorEntry) -> str:
-    found, left = hashlib.sha256(), entry.size_bytes
+    digest, remaining = hashlib.sha256(), entry.size_bytes
     file.seek(entry.start)
-    while left and (chunk := file.read(min(left, _READ_BYTES))):
-        found.update(chunk)
-        left -= len(chunk)
-    return found.hexdigest()
+    while remaining and (chunk := file.read(min(remaining, _READ_BYTES))):
+        digest.update(chunk)
+        remaining -= len(chunk)
+    return digest.hexdigest()
 
 
 def _header_digest(header: Mapping[str, Any]) -> str:
@@ -183,7 +183,7 @@ def _header_digest(header: Mapping[str, Any]) -> str:
 
 
 def fetch_header(part: PartialFile) -> None:
-    """Have the header of a safetensors file here, of which some bytes may still be on a server.
+    """Fetch the header of a safetensors file, if some of its bytes are still on a server.
 
     Args:
         part: a safetensors file that was fetched in part.
@@ -212,7 +212,7 @@ def _parse(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def _wrong_size(path: Path) -> str | None:
-    """Says so when the file is not as long as its header claims, which the library only calls "not fully covered"."""
+    """Describe a wrong size of the file, which the library only calls "not fully covered"; None if it is right."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")

@@ -60,8 +60,8 @@ class Use:
         """Return whether a download can be one of the files. Without a file list, any may be."""
         if self.source.scheme == "https":
             return any(
-                self.link.url(name) == source and (agrees(known, digest) or agrees(digest, known))
-                for name, known in self.sha256.items()
+                self.link.url(name) == source and (agrees(stated, digest) or agrees(digest, stated))
+                for name, stated in self.sha256.items()
             )
         if self.source.scheme != "hf" or not source.startswith(f"hf://{self.source.owner}/"):
             return False
@@ -95,19 +95,19 @@ def uses(zoo: Registry, lock: Lock, listings: Iterable[Listing]) -> list[Use]:
         lock: the lock in use.
         listings: the known file lists of repositories.
     """
-    noted = {(listing.repo, listing.commit): listing for listing in listings}
-    repos = {repo for repo, _ in noted}
+    by_commit = {(listing.repo, listing.commit): listing for listing in listings}
+    repos = {repo for repo, _ in by_commit}
     declared = {spec.id: spec.weights for spec in zoo.found() if spec.weights} | zoo.weights()
     conventions = file_conventions()
-    found = (_use(model, weights, lock, noted, repos, conventions) for model, weights in declared.items())
-    return [use for use in found if use]
+    all_uses = (_use(model, weights, lock, by_commit, repos, conventions) for model, weights in declared.items())
+    return [use for use in all_uses if use]
 
 
 def _use(
     model: str,
     weights: Weights,
     lock: Lock,
-    noted: Mapping[tuple[str, str], Listing],
+    by_commit: Mapping[tuple[str, str], Listing],
     repos: Iterable[str],
     conventions: FileConventions,
 ) -> Use | None:
@@ -118,13 +118,13 @@ def _use(
     locked = lock.models.get(model)
     if locked is not None and locked.source != str(source):
         locked = None
-    known = {name: each.sha256 for name, each in locked.files.items()} if locked else {}
-    known |= {name: digest.lower() for name, digest in weights.sha256}
-    link = link_of(source, weights, known)
+    digests = {name: file.sha256 for name, file in locked.files.items()} if locked else {}
+    digests |= {name: digest.lower() for name, digest in weights.sha256}
+    link = link_of(source, weights, digests)
     commit = locked.revision if locked else None
     if source.scheme == "hf" and source.owner in repos:
-        commit = _declared_commit(source) or commit or _seen(source)
-    listing = noted.get((source.owner, commit or ""))
+        commit = _declared_commit(source) or commit or _last_seen_commit(source)
+    listing = by_commit.get((source.owner, commit or ""))
     files = tuple(_meant(source, link.stated(), listing, conventions)) if listing else ()
     return Use(model, link, commit, files)
 
@@ -133,7 +133,7 @@ def _declared_commit(source: Source) -> str | None:
     return source.revision if source.revision and is_commit(source.revision) else None
 
 
-def _seen(source: Source) -> str | None:
+def _last_seen_commit(source: Source) -> str | None:
     with suppress(MissingLibraryError):  # without huggingface_hub nothing was noted by it
         return seen_commit(source.owner, source.revision or DEFAULT_REVISION)
     return None
@@ -142,21 +142,23 @@ def _seen(source: Source) -> str | None:
 def _meant(
     source: Source, declared: Iterable[str], listing: Listing, conventions: FileConventions
 ) -> Iterator[RemoteFile]:
-    """Yield the files of a repository that a source means: a checkpoint, its shards, the modules that run after the
+    """Yield the files of a repository that a source refers to: a checkpoint, its shards, the modules that run after the
     network, and what a builder may read next to these."""
     below = source.folder
     inside = {file.name.removeprefix(below): file for file in listing.files if file.name.startswith(below)}
-    named = source.path.removeprefix(below)
-    checkpoint = named or _checkpoint(inside, conventions)
-    folders = () if named else _module_folders(listing, below)
-    companions = {name for name, each in inside.items() if is_companion(name, each.size, conventions, folders)}
-    companions = set(declared) if named else {*companions, *module_weights(inside, folders)}
+    path = source.path.removeprefix(below)
+    checkpoint = path or _checkpoint(inside, conventions)
+    folders = () if path else _module_folders(listing, below)
+    companions = {
+        name for name, remote_file in inside.items() if is_companion(name, remote_file.size, conventions, folders)
+    }
+    companions = set(declared) if path else {*companions, *module_weights(inside, folders)}
     in_shards = checkpoint is not None and checkpoint.endswith(INDEX)
     named_below = _shards_below(listing, f"{below}{checkpoint}") if in_shards else []
-    for name, each in inside.items():
+    for name, remote_file in inside.items():
         is_shard = in_shards and (name in named_below or ("/" not in name and name.endswith(".safetensors")))
         if name == checkpoint or name in companions or is_shard:
-            yield each
+            yield remote_file
 
 
 def _shards_below(listing: Listing, index: str) -> list[str]:

@@ -68,10 +68,10 @@ def _drift(item: Item, use: Use) -> str | None:
         return None
     # Of a large file the hub's own digest is a sha256, and was found to be right just now.
     is_known = item.digest is not None and len(item.digest) == len(declared)
-    found = item.digest if is_known else content_digest(item.path, like=declared)
-    if found is None or found == declared:
+    digest = item.digest if is_known else content_digest(item.path, like=declared)
+    if digest is None or digest == declared:
         return None
-    return f"its sha256 is {found[:12]}…; declared or locked for {use.model} is {declared[:12]}…"
+    return f"its sha256 is {digest[:12]}…; declared or locked for {use.model} is {declared[:12]}…"
 
 
 def _download(item: Item, inventory: Inventory) -> Verdict:
@@ -85,9 +85,9 @@ def _download(item: Item, inventory: Inventory) -> Verdict:
         return Verdict(item, "damaged", f"{about.name} is not there with the {about.size:,} bytes of the whole")
     if item.bytes < about.size:
         return Verdict(item, "partial")
-    found = content_digest(path, like=about.digest)
+    digest = content_digest(path, like=about.digest)
     return (
-        Verdict(item, "ok") if agrees(found, about.digest) else Verdict(item, "damaged", _unlike(found, about.digest))
+        Verdict(item, "ok") if agrees(digest, about.digest) else Verdict(item, "damaged", _unlike(digest, about.digest))
     )
 
 
@@ -112,9 +112,9 @@ def _damage(item: Item) -> str | None:
     assert item.digest is not None
     if item.bytes != item.of_bytes:
         return f"it has {item.bytes:,} bytes, and the repository's file has {item.of_bytes:,}"
-    found = content_digest(item.path, like=item.digest)
-    return None if found == item.digest else _unlike(found, item.digest)
+    digest = content_digest(item.path, like=item.digest)
+    return None if digest == item.digest else _unlike(digest, item.digest)
 
 
-def _unlike(found: str, stated: str) -> str:
-    return f"its digest is {found[:12]}…, and should be {stated[:12]}…"
+def _unlike(digest: str, stated: str) -> str:
+    return f"its digest is {digest[:12]}…, and should be {stated[:12]}…"

@@ -32,14 +32,14 @@ class Link:
     source: the link of the checkpoint.
     sha256: declared or locked digests by file name.
     prefix: the declared first digits of the sha256 of the checkpoint; empty if none are declared.
-    others: the links of files that are not in the folder of the checkpoint, by file name.
+    other_links: the links of files that are not in the folder of the checkpoint, by file name.
     lock: whether the publisher states no digest, so that only the lock has the sha256 of each file.
     """
 
     source: Source
     sha256: Mapping[str, str]
     prefix: str = ""
-    others: Mapping[str, str] = FrozenMap()
+    other_links: Mapping[str, str] = FrozenMap()
     lock: bool = False
 
     @property
@@ -58,24 +58,24 @@ class Link:
 
     def _declared(self) -> dict[str, str]:
         if self.lock:
-            return dict.fromkeys((*self.others, self.name), "")
+            return dict.fromkeys((*self.other_links, self.name), "")
         return {self.name: self.prefix} if self.prefix else {}
 
     def url(self, name: str) -> str:
         """Return the link of a file."""
-        return self.others.get(name) or url_of(self.source, name)
+        return self.other_links.get(name) or url_of(self.source, name)
 
 
-def link_of(source: Source, weights: Weights, known: Mapping[str, str]) -> Link:
-    """Return the files that a declaration of weights at a link means.
+def link_of(source: Source, weights: Weights, digests: Mapping[str, str]) -> Link:
+    """Return the links of the files that a declaration of weights refers to.
 
     Args:
         source: the parsed source of the weights.
         weights: the declaration.
-        known: declared or locked digests by file name.
+        digests: declared or locked digests by file name.
     """
     prefix = "" if weights.lock else weights.sha256_prefix or ""
-    return Link(source, known, prefix, dict(weights.files), weights.lock)
+    return Link(source, digests, prefix, dict(weights.files), weights.lock)
 
 
 def take(link: Link, *, model: str | None, is_partial: bool, progress: FileProgress | None) -> Files:
@@ -89,7 +89,7 @@ def take(link: Link, *, model: str | None, is_partial: bool, progress: FileProgr
     Raises: UnsafeWeightsError without a sha256, UnavailableError of the kind that fits, DigestError.
     """
     main, sha256 = link.name, link.stated()
-    for name in (main, *link.others):
+    for name in (main, *link.other_links):
         if name not in sha256:
             raise UnsafeWeightsError(
                 f"{link.url(name)} needs its sha256 declared, so that another file is noticed: "
@@ -127,20 +127,20 @@ def _complete(part: PartialFile, digest: str, model: str) -> None:
         model: the id of the model, for messages.
     """
     path = part.complete()
-    found = sha256_of(path)
-    if not agrees(found, part.about.digest):
+    actual = sha256_of(path)
+    if not agrees(actual, part.about.digest):
         part.forget()
         advice = (
             f"It was changed on this machine after it came from {part.about.source}, and was removed. Next: try again"
         )
-        raise DigestError(path, declared=part.about.digest, found=found, advice=advice)
-    if not agrees(found, digest):
+        raise DigestError(path, declared=part.about.digest, found=actual, advice=advice)
+    if not agrees(actual, digest):
         part.forget()
         advice = (
             f"It came from {part.about.source}, and was removed. Next: try again; or, if the change is intended: "
             f"zoo lock --update {model}"
         )
-        raise DigestError(path, declared=digest, found=found, advice=advice)
+        raise DigestError(path, declared=digest, found=actual, advice=advice)
 
 
 def url_of(source: Source, name: str) -> str:

@@ -81,10 +81,11 @@ class ObjectNetwork(nn.Module):
         numbers = []
         for candidate_boxes, scored, size, *objects in zip(decoded, scores, sizes, *detected, strict=True):
             box, score, label = objects
-            is_same = (clip_boxes_to_image(candidate_boxes, size)[:, label] == box).all(-1) & (
-                scored[:, label] == score
-            )
-            numbers.append(is_same.int().argmax(0) if len(label) else label)
+            if len(label) == 0:  # without any region, the decoded boxes have another shape
+                numbers.append(label)
+                continue
+            is_same_box = (clip_boxes_to_image(candidate_boxes, size)[:, label] == box).all(-1)
+            numbers.append((is_same_box & (scored[:, label] == score)).int().argmax(0))
         return numbers
 
     def _without_values(self, pixels: Tensor, maps: Maps) -> Tensor:

@@ -52,8 +52,8 @@ class ArrayPreprocessor(Preprocessor):
             )
         unused = [name for name in ("column", "layout", "value_range") if options.get(name) is not None]
         if unused or isinstance(ids, str):
-            named = unused[0] if unused else "ids"
-            raise InputError(f"{named}= is for raw samples, and this network takes arrays: see layerzoo.wrap")
+            option = unused[0] if unused else "ids"
+            raise InputError(f"{option}= is for raw samples, and this network takes arrays: see layerzoo.wrap")
         if dataset.is_loader(inputs):
             values: Iterable[Any] = map(_first, dataset.items_of_batches(inputs))
         elif dataset.is_dataset(inputs):
@@ -66,17 +66,17 @@ class ArrayPreprocessor(Preprocessor):
             values = inputs
         else:
             raise InputError(f"cannot read inputs of type {type(inputs).__name__}: this network takes {self._expected}")
-        found = _items(values, ids)
-        first = next(found, None)
+        items = _items(values, ids)
+        first = next(items, None)
         if first is None:
             raise InputError("no samples: the inputs are empty")
-        return Samples(chain([first], found), [])
+        return Samples(chain([first], items), [])
 
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
-        given = self._named(source)
-        if missing := self._example.keys() - given.keys():
+        arrays = self._by_name(source)
+        if missing := self._example.keys() - arrays.keys():
             raise SampleError("array", f"no {', '.join(sorted(missing))}: this network takes {self._expected}")
-        inputs = {name: self._array(name, given[name]) for name in self._example}
+        inputs = {name: self._array(name, arrays[name]) for name in self._example}
         return Prepared([InputRow(inputs)])
 
     def bucket(self, row: InputRow) -> Any:
@@ -117,7 +117,7 @@ class ArrayPreprocessor(Preprocessor):
         ]
         return f"arrays like the example, {' and '.join(shapes)} per sample"
 
-    def _named(self, source: Any) -> Mapping[str, Any]:
+    def _by_name(self, source: Any) -> Mapping[str, Any]:
         if isinstance(source, Mapping):
             return source
         if len(self._example) == 1:
@@ -146,13 +146,13 @@ class ArrayPreprocessor(Preprocessor):
 
     def _is_batch(self, inputs: Any) -> bool:
         """Return whether the inputs are arrays with one axis more than a sample."""
-        given = inputs if isinstance(inputs, Mapping) else {INPUT: inputs}
+        arrays = inputs if isinstance(inputs, Mapping) else {INPUT: inputs}
         if isinstance(inputs, tuple) and len(inputs) == len(self._example) > 1:
-            given = dict(zip(self._example, inputs, strict=True))
+            arrays = dict(zip(self._example, inputs, strict=True))
         if len(self._example) == 1 and not isinstance(inputs, Mapping):
-            given = {next(iter(self._example)): inputs}
-        found: list[tuple[Any, NDArray[Any]]] = [(given.get(name), like) for name, like in self._example.items()]
-        return all(is_array(value) and value.ndim == like.ndim + 1 for value, like in found)
+            arrays = {next(iter(self._example)): inputs}
+        pairs: list[tuple[Any, NDArray[Any]]] = [(arrays.get(name), like) for name, like in self._example.items()]
+        return all(is_array(value) and value.ndim == like.ndim + 1 for value, like in pairs)
 
     def _is_sample(self, inputs: Any) -> bool:
         return is_array(inputs) or isinstance(inputs, Mapping)
@@ -161,8 +161,8 @@ class ArrayPreprocessor(Preprocessor):
         if is_array(inputs):
             yield from inputs
             return
-        given = inputs if isinstance(inputs, Mapping) else dict(zip(self._example, inputs, strict=True))
-        columns = {name: given[name] for name in self._example}
+        arrays = inputs if isinstance(inputs, Mapping) else dict(zip(self._example, inputs, strict=True))
+        columns = {name: arrays[name] for name in self._example}
         sizes = {name: len(column) for name, column in columns.items()}
         if len(set(sizes.values())) > 1:
             listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
@@ -219,12 +219,12 @@ class Transform:
         self.accepted = accepted
 
     def __call__(self, sample: Any) -> Arrays:
-        made = self.function(sample)
-        if not isinstance(made, Mapping):
-            made = getattr(made, "ids", made)  # of the library tokenizers
-            return {INPUT: as_array(made)}
-        names = [name for name in made if self.accepted is None or name in self.accepted] or list(made)[:1]
-        arrays = {name: _without_batch(as_array(made[name])) for name in names}
+        result = self.function(sample)
+        if not isinstance(result, Mapping):
+            result = getattr(result, "ids", result)  # of the library tokenizers
+            return {INPUT: as_array(result)}
+        names = [name for name in result if self.accepted is None or name in self.accepted] or list(result)[:1]
+        arrays = {name: _without_batch(as_array(result[name])) for name in names}
         return arrays if len(arrays) > 1 else {INPUT: next(iter(arrays.values()))}
 
 
@@ -272,8 +272,8 @@ def transformed_images(function: Callable[[Any], Any], accepted: frozenset[str] 
 
 def name_of(function: Any) -> str:
     """Return the qualified name of a callable, or of its class."""
-    named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}.{named.__qualname__}"
+    owner = function if hasattr(function, "__qualname__") else type(function)
+    return f"{owner.__module__}.{owner.__qualname__}"
 
 
 def is_array(value: Any) -> bool:
@@ -303,8 +303,8 @@ def _first(item: Any) -> Any:
 
 
 def _items(values: Iterable[Any], ids: Iterable[str] | None) -> Iterator[Item]:
-    for position, (given, value) in enumerate(with_ids(values, ids)):
-        name = str(position) if given is None else given
+    for position, (sample_id, value) in enumerate(with_ids(values, ids)):
+        name = str(position) if sample_id is None else sample_id
         if isinstance(value, SampleError):
             yield value
         elif isinstance(value, UnusableError):

@@ -72,8 +72,8 @@ class AudioPreprocessor(Preprocessor):
                     "sample_rate_hz)",
                 )
             waveform = as_float32(source)
-            whole = (self._window or 1) if self.declared.pad == "window" else max(1, waveform.size)
-            return Prepared([InputRow({"waveform": waveform}, valid=whole, total=whole)])
+            length = (self._window or 1) if self.declared.pad == "window" else max(1, waveform.size)
+            return Prepared([InputRow({"waveform": waveform}, valid=length, total=length)])
         options = {
             "sample_rate_hz": self.declared.sample_rate_hz,
             "channels": self.declared.channels,
@@ -103,14 +103,14 @@ class AudioPreprocessor(Preprocessor):
         first = next(parts)
         waveforms = map(array_of, parts if "streamed" in first.facts else chain([first], parts))
         rows = self._rows_of_windows(windowing, waveforms)
-        held: list[InputRow] = []
+        first_rows: list[InputRow] = []
         size = 0
         for row in rows:
-            held.append(row)
+            first_rows.append(row)
             size += sum(array.nbytes for array in row.inputs.values())
             if size > _BYTES_AT_ONCE:
-                return Prepared(chain(held, rows))
-        return Prepared(held)
+                return Prepared(chain(first_rows, rows))
+        return Prepared(first_rows)
 
     def _rows_of_windows(self, windowing: Windowing, waveforms: Iterable[NDArray[np.float32]]) -> Iterator[InputRow]:
         """Yield the rows of each window. One that is longer than the network takes at once has several."""
@@ -136,25 +136,27 @@ class AudioPreprocessor(Preprocessor):
             window: (time,), or (time, channel) for a network that takes several channels.
         Raises: SampleError for one that is too short for the feature extractor.
         """
-        true = len(window)
+        length = len(window)
         padded = self.declared.pad == "window" and self._window is not None
         if padded and self._transform is None:
-            window = np.pad(window, [(0, (self._window or 0) - true), *[(0, 0)] * (window.ndim - 1)])
-        made = (
+            window = np.pad(window, [(0, (self._window or 0) - length), *[(0, 0)] * (window.ndim - 1)])
+        inputs = (
             self._transformed(window) if self._transform else AudioInputs({"waveform": np.ascontiguousarray(window.T)})
         )
-        row = InputRow(made.inputs, valid=true, total=true, mask=made.mask, mask_is_optional=made.mask_is_optional)
+        row = InputRow(
+            inputs.inputs, valid=length, total=length, mask=inputs.mask, mask_is_optional=inputs.mask_is_optional
+        )
         if padded:
-            return replace(row, total=self._window or true)
+            return replace(row, total=self._window or length)
         if (mask := _mask(row)) is None:
             return row
-        row = replace(row, valid=true * int(mask.sum()) // len(mask))
-        return _padded(row) if self._padded_to_buckets and true >= self._frame else row
+        row = replace(row, valid=length * int(mask.sum()) // len(mask))
+        return _padded(row) if self._padded_to_buckets and length >= self._frame else row
 
     def _transformed(self, window: NDArray[np.float32]) -> AudioInputs:
         assert self._transform is not None
         try:
-            return self._made(window)
+            return self._apply_transform(window)
         except Exception as error:
             if len(window) < self._least_transformed:
                 raise too_short(
@@ -162,16 +164,16 @@ class AudioPreprocessor(Preprocessor):
                 ) from error
             raise
 
-    def _made(self, window: NDArray[np.float32]) -> AudioInputs:
+    def _apply_transform(self, window: NDArray[np.float32]) -> AudioInputs:
         """Apply the plugin's transformation. Raises: ValueError where it returns no position."""
         assert self._transform is not None
-        made = self._transform(np.ascontiguousarray(window.T))
-        if not isinstance(made, AudioInputs):
-            made = AudioInputs({"waveform": np.asarray(made, dtype=np.float32)})
-        mask = _mask(made)
-        if next(iter(made.inputs.values())).size == 0 or (mask is not None and not mask.any()):
+        inputs = self._transform(np.ascontiguousarray(window.T))
+        if not isinstance(inputs, AudioInputs):
+            inputs = AudioInputs({"waveform": np.asarray(inputs, dtype=np.float32)})
+        mask = _mask(inputs)
+        if next(iter(inputs.inputs.values())).size == 0 or (mask is not None and not mask.any()):
             raise ValueError("the feature extractor returns nothing")
-        return made
+        return inputs
 
     @cached_property
     def _least_transformed(self) -> int:
@@ -180,7 +182,7 @@ class AudioPreprocessor(Preprocessor):
         def works(samples: int) -> bool:
             assert self._transform is not None
             try:
-                self._made(self._zeros(samples))
+                self._apply_transform(self._zeros(samples))
             except Exception:  # noqa: BLE001 - a failure is the answer
                 return False
             return True
@@ -280,10 +282,10 @@ def least(works: Callable[[int], bool], enough: int) -> int:
     return enough
 
 
-def too_short(id: str, samples: int, needed: int, rate_hz: int) -> SampleError:
+def too_short(id: str, samples: int, required: int, rate_hz: int) -> SampleError:
     """Return the error for a clip that is shorter than its network requires."""
     return SampleError(
         id,
         f"too short: {samples} samples at {rate_hz} Hz ({1000 * samples / rate_hz:.3g} ms), and this network needs "
-        f"{needed} ({1000 * needed / rate_hz:.3g} ms)",
+        f"{required} ({1000 * required / rate_hz:.3g} ms)",
     )

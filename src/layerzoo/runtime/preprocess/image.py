@@ -176,13 +176,13 @@ def with_decoding(preprocess: Preprocessor, decode: str, *, model: str) -> Prepr
         model: its id, for the message.
     Raises: UsageError for another value, or for a model that takes no images.
     """
-    if decode not in (known := get_args(DecodeChoice)):
-        raise UsageError(f"decode={decode!r} is not one of {', '.join(known)}")
+    if decode not in (choices := get_args(DecodeChoice)):
+        raise UsageError(f"decode={decode!r} is not one of {', '.join(choices)}")
     if decode == "exact":
         return preprocess
     if not isinstance(preprocess, ImagePreprocessor):
-        taken = "images" if preprocess.modality == "vision" else preprocess.modality
-        raise UsageError(f"decode='fast' is for image files, and {model} takes {taken}")
+        accepted = "images" if preprocess.modality == "vision" else preprocess.modality
+        raise UsageError(f"decode='fast' is for image files, and {model} takes {accepted}")
     return preprocess.decoding_fast()
 
 
@@ -202,12 +202,12 @@ def _smooth_image(size_px: tuple[int, int], scale: int) -> Any:
     return Image.fromarray(np.stack([127.5 + 100 * wave for wave in waves], axis=-1).astype(np.uint8))
 
 
-def _is_near(one: NDArray[Any], other: NDArray[Any]) -> bool:
+def _is_near(first: NDArray[Any], second: NDArray[Any]) -> bool:
     """Return whether two arrays have one shape, and differ by at most a fiftieth of their spread."""
-    if one.shape != other.shape:
+    if first.shape != second.shape:
         return False
-    difference = one.astype(np.float64) - other.astype(np.float64)
-    return bool(np.sqrt(np.mean(difference**2)) <= _NEAR * max(float(one.std()), 1e-6))
+    difference = first.astype(np.float64) - second.astype(np.float64)
+    return bool(np.sqrt(np.mean(difference**2)) <= _NEAR * max(float(first.std()), 1e-6))
 
 
 def example_image(size_px: tuple[int, int]) -> Any:
@@ -219,21 +219,21 @@ def example_image(size_px: tuple[int, int]) -> Any:
     return Image.fromarray(np.stack([y % 251, x % 241, (x + y) % 239], axis=-1).astype(np.uint8))
 
 
-def row_of(made: Any) -> InputRow:
+def row_of(transformed: Any) -> InputRow:
     """Return the row of a transform's result: an array, or :class:`ImageInputs`.
 
     A single input is passed to the network by position, several by their names.
     """
-    if not isinstance(made, ImageInputs):
-        return InputRow({PIXELS: np.asarray(made, dtype=np.float32)})
-    inputs = dict(made.inputs)
+    if not isinstance(transformed, ImageInputs):
+        return InputRow({PIXELS: np.asarray(transformed, dtype=np.float32)})
+    inputs = dict(transformed.inputs)
     if len(inputs) == 1:
         inputs = {PIXELS: next(iter(inputs.values()))}
-    if made.mask is None:
+    if transformed.mask is None:
         return InputRow(inputs)
-    if made.mask.ndim == 1:
-        return InputRow(inputs, valid=int(made.mask.sum()), total=len(made.mask))
-    return InputRow(inputs, image_mask=made.mask.astype(bool))
+    if transformed.mask.ndim == 1:
+        return InputRow(inputs, valid=int(transformed.mask.sum()), total=len(transformed.mask))
+    return InputRow(inputs, image_mask=transformed.mask.astype(bool))
 
 
 def shapes_of(row: InputRow) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -54,15 +54,15 @@ class TextPreprocessor(Preprocessor):
         """
         room = text.room_for(self._tokenizer, self.declared.max_tokens, overlap or 0)
         shared = int(room * text.OVERLAP_SHARE) if overlap is None else overlap
-        made = TextPreprocessor(self.declared, self._tokenizer, overlap=shared)
-        made.prompt = self.prompt
-        return made
+        preprocessor = TextPreprocessor(self.declared, self._tokenizer, overlap=shared)
+        preprocessor.prompt = self.prompt
+        return preprocessor
 
     @property
     def prompt_names(self) -> tuple[str, ...]:
         """The names of the model's prompts; empty if it has none."""
-        known = self._tokenizer.prompts if isinstance(self._tokenizer, KnowsPrompts) else None
-        return () if known is None else tuple(name for name, prompt in known.texts.items() if prompt)
+        prompts = self._tokenizer.prompts if isinstance(self._tokenizer, KnowsPrompts) else None
+        return () if prompts is None else tuple(name for name, prompt in prompts.texts.items() if prompt)
 
     def prompted(self, prompt: str, *, model: str) -> TextPreprocessor:
         """Return the same preprocessing with another prompt before every text.
@@ -70,9 +70,9 @@ class TextPreprocessor(Preprocessor):
         prompt: the name of one of the model's prompts, or a text. model: its id, for the message.
         Raises: UsageError for a name that the model does not have.
         """
-        made = TextPreprocessor(self.declared, self._tokenizer, overlap=self.overlap)
-        made.prompt = choose_prompt(prompt, self._tokenizer, model=model, max_tokens=self.declared.max_tokens)
-        return made
+        preprocessor = TextPreprocessor(self.declared, self._tokenizer, overlap=self.overlap)
+        preprocessor.prompt = choose_prompt(prompt, self._tokenizer, model=model, max_tokens=self.declared.max_tokens)
+        return preprocessor
 
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
         if is_tensor(source):
@@ -86,9 +86,11 @@ class TextPreprocessor(Preprocessor):
 
     def _prepared(self, checked: str) -> Prepared:
         tokens = text.tokenise(checked, self._tokenizer, self.declared.max_tokens, overlap=self.overlap)
-        whole = len(tokens.chunks) == 1
+        is_whole = len(tokens.chunks) == 1
         rows = [
-            self._row(chunk.ids, None if whole else chunk.span, special=chunk.special, others=chunk.others)
+            self._row(
+                chunk.ids, None if is_whole else chunk.span, special=chunk.special, extra_inputs=chunk.extra_inputs
+            )
             for chunk in tokens.chunks
         ]
         return Prepared(_without_prompt(rows, self.prompt, self._arguments), text.counts(checked, tokens))
@@ -112,9 +114,9 @@ class TextPreprocessor(Preprocessor):
         span: tuple[int, int] | None = None,
         *,
         special: tuple[int, int] = (0, 0),
-        others: Mapping[str, Sequence[int]] = _NOTHING,
+        extra_inputs: Mapping[str, Sequence[int]] = _NOTHING,
     ) -> InputRow:
-        row = token_row(ids, span, special=special, others=others, arguments=self._arguments)
+        row = token_row(ids, span, special=special, extra_inputs=extra_inputs, arguments=self._arguments)
         return self._padded(row) if self.declared.batching == "exact" else row
 
     def _padded(self, row: InputRow) -> InputRow:
@@ -125,15 +127,15 @@ class TextPreprocessor(Preprocessor):
         missing = self.declared.max_tokens - row.total
         if missing < 0:
             raise SampleError("tensor", f"{row.total} tokens, and this network takes {self.declared.max_tokens}")
-        left = text.gives_tensors(self._tokenizer) and self._tokenizer.padding_side == "left"
+        pads_left = text.gives_tensors(self._tokenizer) and self._tokenizer.padding_side == "left"
         is_masked = text.returns_mask(self._tokenizer)
         inputs = {
-            name: np.pad(array, (missing, 0) if left else (0, missing), constant_values=self._pads.get(name, 0))
+            name: np.pad(array, (missing, 0) if pads_left else (0, missing), constant_values=self._pads.get(name, 0))
             for name, array in row.inputs.items()
             if is_masked or name != self._arguments.mask
         }
         total = self.declared.max_tokens
-        return replace(row, inputs=inputs, total=total, offset=missing if left else 0)
+        return replace(row, inputs=inputs, total=total, offset=missing if pads_left else 0)
 
     @cached_property
     def _pads(self) -> Mapping[str, int]:
@@ -167,9 +169,9 @@ class TextPreprocessor(Preprocessor):
             return None
         length = min(EXAMPLE_TOKENS, self.declared.max_tokens // 2) * (2 if enlargement else 1)
         ids = [*self._tokenizer.prefix, *self._tokenizer.suffix] or [self._tokenizer.pad]
-        known = (self._arguments.ids, self._arguments.mask)
-        others = {name: [0] * length for name in self._pads if name not in known}
-        row = token_row((ids * length)[:length], others=others, arguments=self._arguments)
+        own_names = (self._arguments.ids, self._arguments.mask)
+        extra_inputs = {name: [0] * length for name in self._pads if name not in own_names}
+        row = token_row((ids * length)[:length], extra_inputs=extra_inputs, arguments=self._arguments)
         return self.collate([row] * count)
 
 
@@ -189,7 +191,7 @@ def token_row(
     span: tuple[int, int] | None = None,
     *,
     special: tuple[int, int] = (0, 0),
-    others: Mapping[str, Sequence[int]] = _NOTHING,
+    extra_inputs: Mapping[str, Sequence[int]] = _NOTHING,
     arguments: text.TextArguments,
 ) -> InputRow:
     """Make a row of tokens.
@@ -198,11 +200,11 @@ def token_row(
         ids: the token ids, including special tokens.
         span: the positions that are pooled; None for all.
         special: the number of special tokens before and after the tokens of the text.
-        others: other integers of each token, by the name of the network's argument.
+        extra_inputs: other integers of each token, by the name of the network's argument.
         arguments: the names of the network's arguments.
     """
     array = np.array(ids, dtype=np.int64)
-    inputs = {arguments.ids: array, **{name: np.array(values, dtype=np.int64) for name, values in others.items()}}
+    inputs = {arguments.ids: array, **{name: np.array(values, dtype=np.int64) for name, values in extra_inputs.items()}}
     if arguments.mask is not None:
         inputs[arguments.mask] = np.ones_like(array)
     return InputRow(inputs, valid=len(array), total=len(array), span=span, special=special)

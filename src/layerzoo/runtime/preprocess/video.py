@@ -161,23 +161,26 @@ def clip_row(clip: Callable[..., Any], images: Iterable[Any]) -> InputRow:
     Raises: SampleError for a clip that is too large for a processor that needs all of its frames together.
     """
     frames = iter(images)
-    held: list[Any] = []
+    frames_read: list[Any] = []
     most = limits().clip_bytes
     for image in frames:
-        held.append(image)
-        if sum({id(each): 4 * each.width * each.height for each in held}.values()) > most and len(held) > 1:
+        frames_read.append(image)
+        if (
+            sum({id(frame): 4 * frame.width * frame.height for frame in frames_read}.values()) > most
+            and len(frames_read) > 1
+        ):
             break
     else:
-        return row_of(clip(held))
-    if not _takes_frames_alone(clip, held[0], held[1]):
-        width, height = held[0].size
+        return row_of(clip(frames_read))
+    if not _takes_frames_alone(clip, frames_read[0], frames_read[1]):
+        width, height = frames_read[0].size
         raise SampleError(
             "video",
             f"its frames of {width} × {height} pixels take more than {most >> 20} MiB, which is the limit for a "
             "processor that takes all of them together. Next: convert it, for example with "
             "`ffmpeg -i INPUT -vf scale=1280:-2 OUTPUT.mp4`",
         )
-    rows = [row_of(clip([held.pop(0)])) for _ in range(len(held))]
+    rows = [row_of(clip([frames_read.pop(0)])) for _ in range(len(frames_read))]
     rows += [row_of(clip([image])) for image in frames]
     return _joined(rows)
 

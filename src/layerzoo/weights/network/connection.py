@@ -127,9 +127,9 @@ def _of_hub(label: str, error: Any) -> LayerzooError:
     if isinstance(error, hub.DisabledRepoError):
         return AccessDeniedError(f"{label}: the hub has closed this repository to everybody ({status})")
     if isinstance(error, hub.GatedRepoError):
-        who = "you sent no token" if status == 401 else "your token has none"
+        cause = "you sent no token" if status == 401 else "your token has none"
         return AccessDeniedError(
-            f"{label}: the repository gives its files to those with access alone, and {who} ({status}). {_GET_ACCESS}"
+            f"{label}: the repository gives its files to those with access alone, and {cause} ({status}). {_GET_ACCESS}"
         )
     if status == 403:
         return AccessDeniedError(f"{label}: your token has no access ({status}). {_GET_ACCESS}")
@@ -159,5 +159,7 @@ def _of_status(label: str, status: int) -> LayerzooError:
 def _of_disk(label: str, error: OSError) -> LayerzooError:
     if error.errno is None:  # huggingface_hub's check of the size of what came
         return ConnectionFailedError(f"{label} did not come whole: {str(error).splitlines()[0]}")
-    what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else str(error)
-    return CacheError(f"{label} cannot be kept: {what}. HF_HOME=FOLDER and LAYERZOO_CACHE=FOLDER choose other folders")
+    reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else str(error)
+    return CacheError(
+        f"{label} cannot be kept: {reason}. HF_HOME=FOLDER and LAYERZOO_CACHE=FOLDER choose other folders"
+    )

@@ -30,7 +30,7 @@ class RemoteFile:
     name: str
     size: int
     etag: str
-    """What its bytes are known by: the sha256 of a large file, git's sha1 of a small one, in hex."""
+    """The digest of its bytes: the sha256 of a large file, git's sha1 of a small one, in hex."""
 
     @property
     def sha256(self) -> str | None:
@@ -47,7 +47,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a repository holds at one commit."""
+    """The files of a repository at one commit."""
 
     repo: str
     commit: str
@@ -81,17 +81,17 @@ def listing(repo: str, revision: str) -> Listing:
 
 def _parsed(answer: bytes) -> tuple[object, tuple[RemoteFile, ...]]:
     """Return the commit and the files in an answer of the hub. Raises: ValueError, TypeError, KeyError and others."""
-    plain = json.loads(answer)
-    return plain["sha"], tuple(_remote_file(each) for each in plain.get("siblings") or ())
+    fields = json.loads(answer)
+    return fields["sha"], tuple(_remote_file(file) for file in fields.get("siblings") or ())
 
 
-def _remote_file(plain: dict[str, Any]) -> RemoteFile:
-    name, size, large = plain["rfilename"], plain.get("size") or 0, plain.get("lfs")
+def _remote_file(fields: dict[str, Any]) -> RemoteFile:
+    name, size, large = fields["rfilename"], fields.get("size") or 0, fields.get("lfs")
     if not isinstance(name, str):
         raise TypeError(f"a file is called {name!r}")
     if not isinstance(size, int):
         raise TypeError(f"{name} is said to have {size!r} bytes")
-    return RemoteFile(name, size, str(large["sha256"] if large else plain.get("blobId")))
+    return RemoteFile(name, size, str(large["sha256"] if large else fields.get("blobId")))
 
 
 def adopt(repo: str, commit: str, file: RemoteFile, path: Path) -> Path:

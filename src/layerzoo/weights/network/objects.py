@@ -59,12 +59,12 @@ def listing(url: str) -> Iterator[RemoteObject]:
             yield _object(url, system.info(path))
             return
         if _MAGIC.search(path):
-            found = system.glob(path, detail=True)
+            entries = system.glob(path, detail=True)
         elif system.isdir(path):
-            found = system.find(path, detail=True)
+            entries = system.find(path, detail=True)
         else:
-            found = {path: system.info(path)}
-        files = [(name, info) for name, info in sorted(found.items()) if info.get("type") != "directory"]
+            entries = {path: system.info(path)}
+        files = [(name, info) for name, info in sorted(entries.items()) if info.get("type") != "directory"]
         if not files:
             raise InputError(f"{url}: no file there")
         for name, info in files:
@@ -106,10 +106,10 @@ class ObjectReader:
         try:
             with _translated(url):
                 system, path = _opened(url)
-                now = _object(url, system.info(path))
-                is_same = (now.size, now.etag) == (self._stated.size, self._stated.etag)
+                current = _object(url, system.info(path))
+                is_same = (current.size, current.etag) == (self._stated.size, self._stated.etag)
                 if not (is_same or self._accepts_changes):
-                    raise SampleError(url, changed(self._stated, now))
+                    raise SampleError(url, changed(self._stated, current))
                 data = system.cat_file(path)
         except SampleError:
             raise
@@ -118,11 +118,10 @@ class ObjectReader:
         return bytes(data)
 
 
-def changed(before: RemoteObject, now: RemoteObject) -> str:
+def changed(listed: RemoteObject, current: RemoteObject) -> str:
     """Return the reason for a file that is not the listed one."""
-    return (
-        f"changed since the run began: {before.size} bytes (etag {before.etag}), now {now.size} bytes (etag {now.etag})"
-    )
+    now = f"{current.size} bytes (etag {current.etag})"
+    return f"changed since the run began: {listed.size} bytes (etag {listed.etag}), now {now}"
 
 
 class ObjectFolder:

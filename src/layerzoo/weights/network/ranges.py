@@ -103,20 +103,20 @@ def fetch(endpoint: Endpoint, span: Span, size: int, write: Callable[[int, bytes
     """
     at, etag, failures = span.start, None, 0
     while at < span.stop:
-        before = at
+        attempt_start = at
         try:
             with answer_of(endpoint, "GET", {"Range": f"bytes={at}-{span.stop - 1}"}) as response:
                 _require_range(response, endpoint, Span(at, span.stop), size)
                 etag = _same_etag(endpoint, etag, response.headers.get("etag"))
                 for chunk in _chunks(response):
-                    wanted = chunk[: span.stop - at]
-                    write(at, wanted)
-                    at += len(wanted)
+                    part = chunk[: span.stop - at]
+                    write(at, part)
+                    at += len(part)
         except _PassingError as error:
-            failures = failures + error.cost if at - before < _PROGRESS_BYTES else error.cost
+            failures = failures + error.cost if at - attempt_start < _PROGRESS_BYTES else error.cost
             _wait_or_give_up(endpoint, error, failures)
         else:
-            if at == before:
+            if at == attempt_start:
                 raise ServerError(f"{endpoint.label}: the server sent nothing of bytes {at} to {span.stop - 1}")
     return etag
 
@@ -178,16 +178,16 @@ def _require_range(response: httpx2.Response, endpoint: Endpoint, span: Span, si
         raise _changed(endpoint, "size", str(size), stated[3])
 
 
-def _same_etag(endpoint: Endpoint, before: str | None, now: str | None) -> str | None:
-    if before is not None and now is not None and before != now:
-        raise _changed(endpoint, "etag", before, now)
-    return now or before
+def _same_etag(endpoint: Endpoint, previous: str | None, current: str | None) -> str | None:
+    if previous is not None and current is not None and previous != current:
+        raise _changed(endpoint, "etag", previous, current)
+    return current or previous
 
 
-def _changed(endpoint: Endpoint, what: str, before: str, now: str) -> ChangedError:
+def _changed(endpoint: Endpoint, attribute: str, previous: str, current: str) -> ChangedError:
     return ChangedError(
-        f"{endpoint.label} is not the file on the server that it was: its {what} was {before}, and is {now} now. "
-        "Nothing of it is used. Next: try again; if that does not help, ask its owner what happened"
+        f"{endpoint.label} is not the file on the server that it was: its {attribute} was {previous}, and is {current} "
+        "now. Nothing of it is used. Next: try again; if that does not help, ask its owner what happened"
     )
 
 
@@ -235,10 +235,10 @@ def answer_of(endpoint: Endpoint, method: str, headers: Mapping[str, str]) -> It
     try:
         session = get_session()
     except OSError as error:
-        told = (
+        message = (
             f"{endpoint.label}: no secure connection can be made: {error}. Next: look at SSL_CERT_FILE and SSL_CERT_DIR"
         )
-        raise ConnectionFailedError(told) from error
+        raise ConnectionFailedError(message) from error
     own = build_hf_headers() if endpoint.is_on_hub else {}
     sent = {**own, **headers, "Accept-Encoding": "identity"}
     try:
@@ -280,7 +280,7 @@ def _sent(session: httpx2.Client, request: httpx2.Request) -> httpx2.Response:
 
     In a separate thread: a server that sends a byte of its headers now and then is never silent, and no timeout of
     the HTTP library ends that. A thread that is given up ends when the server closes the connection.
-    Raises: what sending it raises; _PassingError where the headers are not here in time.
+    Raises: the exceptions of the HTTP library; _PassingError if the headers do not arrive in time.
     """
     answers: queue.SimpleQueue[httpx2.Response | BaseException] = queue.SimpleQueue()
     given_up = threading.Event()
@@ -331,12 +331,12 @@ def _raise_for_status(response: httpx2.Response) -> None:
 def _require_expected(response: httpx2.Response, endpoint: Endpoint) -> None:
     """Compare the headers that identify a file on the hub, which are in its first answer, before any redirect.
 
-    Raises: ChangedError for another file; ServerError for bytes that are packed, of which a range means nothing.
+    Raises: ChangedError for another file; ServerError for compressed bytes, in which a range of bytes is meaningless.
     """
     if response.headers.get("content-encoding", "identity") != "identity":
         raise ServerError(f"{endpoint.label}: the server sends it compressed, although it was asked not to")
-    for each in (*response.history, response):
-        for name, before in endpoint.expected.items():
-            now = each.headers.get(name, before).removeprefix("W/").strip('"')
-            if now != before:
-                raise _changed(endpoint, name, before, now)
+    for answer in (*response.history, response):
+        for name, expected in endpoint.expected.items():
+            actual = answer.headers.get(name, expected).removeprefix("W/").strip('"')
+            if actual != expected:
+                raise _changed(endpoint, name, expected, actual)
