@@ -31,7 +31,7 @@ _WRITERS = {
     "transformers": transformers_page,
 }
 """By library, the function that generates its page."""
-_MEMORY_BYTES = 10 << 30
+_MEMORY_GIB = 10
 """A network of 60 million parameters takes less than 3 GB, including its copies and activations."""
 _FORMAT = "2"
 """Increase when the keys or the wording of results change. Ledgers of other formats are ignored."""
@@ -61,6 +61,7 @@ def _arguments() -> argparse.Namespace:
         "--jobs", type=int, metavar="N", default=os.cpu_count(), help="processes (default: one per core)"
     )
     parser.add_argument("--seconds", type=float, metavar="N", default=300, help="time limit per network")
+    parser.add_argument("--memory-gib", type=int, metavar="N", default=_MEMORY_GIB, help="memory limit per process")
     parser.add_argument("--table", action="store_true", help="run nothing; write the page from existing results")
     return parser.parse_args()
 
@@ -69,7 +70,7 @@ def _run(work: Work, names: Sequence[str], ledger: Ledger, arguments: argparse.N
     """Run networks and store each result at once."""
     with tempfile.TemporaryDirectory(prefix="certify-") as cache:
         os.environ |= {"LAYERZOO_CACHE": cache, "OMP_NUM_THREADS": "1"}  # for the processes, without cached traces
-        limits = WorkerLimits(arguments.seconds, _MEMORY_BYTES)
+        limits = WorkerLimits(arguments.seconds, arguments.memory_gib << 30)
         for count, (name, result) in enumerate(results(names, work, limits, processes=arguments.jobs), start=1):
             ledger.add(name, result)
             sys.stderr.write(f"{count}/{len(names)} {name} {result.get('failed', '')}\n")

@@ -34,7 +34,7 @@ def page(certificates: Certificates) -> str:
 
 
 def _counts(certificates: Certificates) -> Iterator[str]:
-    rows, limit = certificates.rows, millions(certificates.max_params)
+    rows = certificates.rows
     status = Counter(certificates.status(row) for row in rows)
     compared = [row["extractor"] for row in rows if "count" in row.get("extractor", ())]
     counts = {
@@ -44,9 +44,8 @@ def _counts(certificates: Certificates) -> Iterator[str]:
         "with the axes of every named layer": sum(
             bool(row.get("layers")) and not row.get("unknown_axes") for row in rows
         ),
-        f"exact, with up to {limit} parameters": status["exact"],
+        "exact": status["exact"],
         "layers of the exact ones": sum(row["layers"] for row in rows if certificates.status(row) == "exact"),
-        f"larger than {limit}, only traced": status["large"],
         "not run yet": status["not run"],
         "compared with the feature extractor": len(compared),
         "layers that were compared": sum(row["count"] for row in compared),

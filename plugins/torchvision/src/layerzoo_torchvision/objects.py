@@ -84,8 +84,10 @@ class ObjectNetwork(nn.Module):
             if len(label) == 0:  # without any region, the decoded boxes have another shape
                 numbers.append(label)
                 continue
-            is_same_box = (clip_boxes_to_image(candidate_boxes, size)[:, label] == box).all(-1)
-            numbers.append((is_same_box & (scored[:, label] == score)).int().argmax(0))
+            is_same = (clip_boxes_to_image(candidate_boxes, size)[:, label] == box).all(-1) & (
+                scored[:, label] == score
+            )
+            numbers.append(is_same.int().argmax(0))
         return numbers
 
     def _without_values(self, pixels: Tensor, maps: Maps) -> Tensor:
