@@ -352,10 +352,16 @@ class ChainSection:
             yield f"{self.prefix}stage.{i}", stage[-1]
 
 
-def find_sections(index: TraceIndex, links: Sequence[Call], pattern: str | None) -> list[ChainSection]:
+def find_sections(
+    index: TraceIndex, links: Sequence[Call], pattern: str | None, *, is_declared: bool = False
+) -> list[ChainSection]:
     """Divide a chain into stages and blocks, for each branch if its calls return several maps.
 
-    pattern: a regular expression for the paths of the blocks inside stages; None: find them.
+    Args:
+        index: the trace.
+        links: the chain.
+        pattern: a regular expression for the paths of the blocks inside stages; None: find them.
+        is_declared: whether a library declares the links. They then end where it says, also if they are convolutions.
     """
     widths = [len(index.keys(call)) for call in links]
     width = max(widths, default=0)
@@ -367,7 +373,7 @@ def find_sections(index: TraceIndex, links: Sequence[Call], pattern: str | None)
         if _begins_with_a_stem(index, stages, blocks):
             stages, blocks = stages[1:], blocks[1:]
         first = stages[0][0]
-        if all(index.is_bare(call) for call in links):
+        if not is_declared and all(map(index.is_bare, links)):
             stages = [list(map(index.after_activation, stage)) for stage in stages]
         sections.append(ChainSection(f"branch.{branch}." if width > 1 else "", first, stages, blocks, indices))
     return sections
