@@ -31,7 +31,7 @@ _DEPTH = re.compile(r"@(0(\.\d+)?|1(\.0+)?|\.\d+)")
 
 
 def expand(name: str, path: str) -> Iterator[tuple[str, str]]:
-    """Pairs of (name, path) for a declaration such as ``block.{0..11}: blocks.{0..11}``.
+    """Yield the pairs of (name, path) for a declaration such as ``block.{0..11}: blocks.{0..11}``.
 
     The n-th range of the name belongs to the n-th range of the path; both have the same length. Several ranges give
     every combination. Without a range, the pair itself.
@@ -59,7 +59,7 @@ def expand(name: str, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _filled(text: str, numbers: Sequence[int]) -> str:
-    """Put a number in the place of each range."""
+    """Replace each range by a number."""
     remaining = iter(numbers)
     return _RANGE.sub(lambda _: str(next(remaining)), text)
 
@@ -170,7 +170,7 @@ def _selected(layers: Sequence[Layer], by_name: dict[str, Layer], selector: str,
 def unknown_layer(name: str, names: Sequence[str], model: str, layers: Sequence[Layer] = ()) -> UnknownLayerError:
     """Return the error for an unknown layer, with the nearest names.
 
-    layers: those of the model, if the module of a layer may have been asked for.
+    layers: those of the model; empty if the name cannot be that of a module.
     """
     close = [layer.name for layer in layers if layer.module == name]
     if close:

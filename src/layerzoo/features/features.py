@@ -521,7 +521,7 @@ def ragged(samples: Sequence[FloatArray]) -> LayerArray:
 
 
 def layer_of(by_layer: Mapping[str, OfLayer], layer: str) -> OfLayer:
-    """Return what belongs to a layer. Raises: UnknownLayerError."""
+    """Return the entry of a layer. Raises: UnknownLayerError."""
     if layer not in by_layer:
         names = tuple(by_layer)
         raise UnknownLayerError(

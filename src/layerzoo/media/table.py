@@ -16,7 +16,7 @@ from layerzoo.media.sample import UnusableError
 from layerzoo.media.written import holds_features
 
 DEFAULT_COLUMN = "text"
-# How many rows are looked at to tell columns of text from columns of numbers in a CSV, which does not say.
+# The number of rows that are inspected to tell columns of text from columns of numbers in a CSV, which has no types.
 INSPECTED_ROWS = 1000
 
 _BATCH_BYTES = 16 << 20

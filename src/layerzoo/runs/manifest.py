@@ -59,7 +59,7 @@ class ManifestRow(NamedTuple):
 
 @dataclass(slots=True)
 class FoundInputs:
-    """The inputs that a manifest was written of."""
+    """Counts of the inputs in a manifest."""
 
     rows: int = 0
     passed_over: int = 0

@@ -400,6 +400,9 @@ def _reported(
             meter.total = counter.total if is_counted else None
             meter.advance(len(piece) + len(piece.errors))
             yield piece
+        if is_counted and counter.is_in_background and meter.total is None:  # all samples were faster than the count
+            meter.total = meter.done
+            meter.advance(0)
 
 
 def _run_batch(

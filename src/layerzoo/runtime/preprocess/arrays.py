@@ -408,7 +408,7 @@ class AudioTransform(Transform):
 def transformed_images(function: Callable[[Any], Any], accepted: frozenset[str] | None) -> TransformedImagePreprocessor:
     """Return the preprocessing of images by a callable of the user: a transform of torchvision, timm or its own.
 
-    Raises: whatever the callable raises for an image.
+    Raises: the exceptions of the callable for an image.
     """
     from layerzoo.runtime.preprocess.image import example_image
 
