@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerzoo.errors import SampleError, UnknownLayerError, UnknownRowError, UsageError, nearest
-from layerzoo.features.origin import joined_provenance
+from layerzoo.features.origin import joined_provenance, of_layers
 
 if TYPE_CHECKING:
     import pandas
@@ -180,7 +180,9 @@ class Features:
                 ) from error
             return self._select_rows(key)
         if isinstance(key, list) and key and all(isinstance(name, str) for name in key):
-            return replace(self, by_layer={name: self[name] for name in key})
+            return replace(
+                self, by_layer={name: self[name] for name in key}, provenance=of_layers(self.provenance, key)
+            )
         return self._select_rows(_positions(key, len(self)))
 
     def __iter__(self) -> Iterator[FeatureRow]:

@@ -403,7 +403,11 @@ def with_layers(backbone: Backbone, layers: Sequence[Layer], pools: Mapping[str,
         pools: layer name → pooling.
     """
     network, cut = backbone._network, backbone._resolved.cut(layers)
-    loaded = {**backbone._loaded, "layers": {layer.name: layer.address for layer in cut.layers}}
+    loaded, weights = backbone._loaded, backbone._loaded["weights"]
+    digests = {loaded["layers"][name]: digest for name, digest in weights["sha256_by_layer"].items()}
+    addresses = {layer.name: layer.address for layer in cut.layers}
+    by_layer = {name: digests[address] for name, address in addresses.items() if address in digests}
+    loaded = {**loaded, "layers": addresses, "weights": {**weights, "sha256_by_layer": by_layer}}
     cut_network = CutNetwork(network.network, cut, network.dtype, is_cast=network.is_cast).eval()
     return replace(backbone, pools=dict(pools), _network=cut_network, _loaded=loaded)
 
