@@ -14,6 +14,7 @@ import numpy as np
 from layerzoo.errors import InputError, SampleError
 from layerzoo.media import dataset, folder, paths
 from layerzoo.media.array_images import ImageLayout, check_declaration, images
+from layerzoo.media.audio_input import Audio, is_tensor_with_rate
 from layerzoo.media.columns import TableInMemory, position_of, sample_of, table_in_memory
 from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.lines import lines
@@ -187,6 +188,7 @@ class _Finder:
             or dataset.is_tensor(value)
             or (image is not None and isinstance(value, image.Image))
             or self._is_audio(value)
+            or (self.modality == "audio" and is_tensor_with_rate(value))
         )
 
     def _is_audio(self, value: Any) -> bool:
@@ -195,7 +197,7 @@ class _Finder:
             self.modality == "audio"
             and isinstance(value, tuple)
             and len(value) == 2
-            and isinstance(value[0], np.ndarray)
+            and (isinstance(value, Audio) or isinstance(value[0], np.ndarray))
             and not isinstance(value[1], np.ndarray)
         )
 
