@@ -154,9 +154,9 @@ class TestTensors:
         for tensor, array in ((torch.tensor(mono), mono), (torch.tensor(stereo.T.copy()), stereo)):
             for source in ((tensor, RATE), Audio(tensor, RATE)):  # type: ignore[arg-type]
                 np.testing.assert_array_equal(decode(with_array(source), RATE), decode((array, RATE), RATE))
-                assert [sample.source for sample in samples_of(source, "audio") if isinstance(sample, Sample)] == [
-                    source
-                ]
+                (sample,) = samples_of(source, "audio")
+                assert isinstance(sample, Sample)
+                assert sample.source is source
                 assert known_count(source, "audio") == 1
 
     def test_a_tensor_of_time_and_channel_is_refused(self) -> None:

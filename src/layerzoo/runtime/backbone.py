@@ -132,13 +132,16 @@ class Backbone:
         Args:
             path: the folder, created if it does not exist.
         Returns: the written checkpoint, ``model.safetensors`` in that folder.
-        Raises: OutputError when the folder cannot be written, WeightsError for a tensor that safetensors cannot hold.
+        Raises: UsageError for an empty path, and for one with the suffix of a checkpoint; OutputError when the folder
+            cannot be written; WeightsError for a tensor that safetensors cannot hold.
 
         >>> layerzoo.load("toy/next-word").save("tuned")
         PosixPath('tuned/model.safetensors')
         """
         from layerzoo.runtime.saving import save
 
+        if not os.fspath(path):
+            raise UsageError("save('') names no folder. Next: save('tuned'), or save('.') for the working directory")
         return save(self._network, self._resolved, self.pools, Path(path))
 
     def export(self, path: str | os.PathLike[str], to: ExportFormat | None = None) -> Exported:
