@@ -131,6 +131,11 @@ class _Finder:
 
     def items(self, inputs: Any) -> Iterator[Item]:
         if isinstance(inputs, str | os.PathLike):
+            if self.layout is not None or self.value_range is not None:
+                raise InputError(
+                    "layout= and value_range= declare an array of images in memory, and the input is a path: images in "
+                    "files have known axes and values"
+                )
             if self.ids is not None:
                 raise InputError("ids= is for inputs in memory. The samples of a path have their paths as ids")
             if self.column is not None and self.modality != "text":
@@ -250,8 +255,11 @@ class _Finder:
             yield next(items)
         except UnusableError as refusal:
             hint = ""
-            if self.modality == "text" and isinstance(name, str) and name != "-" and not paths.exists(name):
-                hint = ". A string is a path. For a text, pass a list: [text]"
+            text = os.fspath(name)
+            if self.modality == "text" and text != "-" and not (paths.exists(text) or paths.is_url(text)):
+                hint = ". A text is a line of a file, or of standard input: -"
+                if isinstance(name, str):
+                    hint = ". A string is a path. For a text, pass a list: [text]"
             raise InputError(f"{_shortened(shown(name))}: {refusal}{hint}") from refusal
         try:
             yield from items
