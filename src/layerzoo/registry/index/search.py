@@ -100,7 +100,7 @@ class Selection:
     Args:
         database: the database of the index.
         visibility: the visible files.
-        filters: see :class:`Filters`.
+        filters: see :func:`layerzoo.registry.index.query.parse_filters`.
         views: the views of the models that have a base: see :class:`layerzoo.registry.index.models.Inheritance`.
 
     ``sort`` and ``limit`` of its methods are those of :meth:`layerzoo.registry.Registry.models`.
