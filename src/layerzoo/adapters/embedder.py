@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -25,9 +26,9 @@ _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 class Embedder:
     """A loaded model that turns each input into one vector.
 
-    It is an ``Embeddings`` of LangChain, an ``EmbeddingFunction`` of Chroma, and has the ``encode`` of
-    sentence-transformers. A model with prompts gets its prompt named ``query`` before queries, and that named
-    ``document``, ``passage`` or ``corpus`` before documents.
+    It has the methods of an ``Embeddings`` of LangChain, without being an instance of that class, of an
+    ``EmbeddingFunction`` of Chroma, and the ``encode`` of sentence-transformers. A model with prompts gets its prompt
+    named ``query`` before queries, and that named ``document``, ``passage`` or ``corpus`` before documents.
 
     >>> embedder = layerzoo.Embedder("toy/next-word")
     >>> embedder.encode(["the cat", "milk"]).shape
@@ -168,6 +169,34 @@ class Embedder:
             numbers: list[float] = self.encode([input], prompt=self.prompt_for("query"))[0].tolist()
             return numbers
         return list(self.encode(list(input), prompt=self.prompt_for("query")))
+
+    async def aembed_documents(self, texts: Sequence[Any]) -> list[list[float]]:
+        """Return the result of :meth:`embed_documents`, computed in another thread.
+
+        Args:
+            texts: a list of texts, or of inputs of the model's modality.
+
+        >>> import asyncio
+        >>> asyncio.run(layerzoo.Embedder("toy/next-word").aembed_documents(["milk"]))
+        [[-1.0, 0.0, 1.0]]
+        """
+        return await asyncio.to_thread(self.embed_documents, texts)
+
+    @overload
+    async def aembed_query(self, input: str) -> list[float]: ...
+    @overload
+    async def aembed_query(self, input: Sequence[Any]) -> list[FloatArray]: ...
+    async def aembed_query(self, input: str | Sequence[Any]) -> list[float] | list[FloatArray]:
+        """Return the result of :meth:`embed_query`, computed in another thread.
+
+        Args:
+            input: as for :meth:`embed_query`.
+
+        >>> import asyncio
+        >>> asyncio.run(layerzoo.Embedder("toy/next-word").aembed_query("milk"))
+        [-1.0, 0.0, 1.0]
+        """
+        return await asyncio.to_thread(self.embed_query, input)
 
     def __call__(self, input: Sequence[Any]) -> list[FloatArray]:
         """Return the vector (width,) of each document, as Chroma expects them.
