@@ -197,6 +197,8 @@ def print_models(
             print_rows(rows, format_, columns or _columns(availability, shown_metrics))
     stdout().flush()
     _print_undeclared(zoo, filters)
+    if rows and (texts := zoo.matched_texts(**filters)):
+        _print_partly_matched(zoo, filters, texts)
     if not rows:
         say(_nothing_found(zoo, filters))
     elif format_ == "table":
@@ -204,6 +206,15 @@ def print_models(
         say(f"The first {limit:,} of {number:,} models." if is_part else f"{counted(len(rows), 'model')}.")
     if problems := zoo.problems():
         say(f"{counted(len(problems), 'problem')} in registry files, see: zoo doctor")
+
+
+def _print_partly_matched(zoo: Registry, filters: dict[str, Any], texts: Sequence[str]) -> None:
+    """Print which words of a search the models match, where none matches all."""
+    shown = " or ".join(f"'{text}'" for text in texts[:3])
+    say(f"No model matches all words; these match {shown}{' or others' if texts[3:] else ''}.")
+    others = {**filters, "installed": False}
+    if filters["installed"] is True and not zoo.matched_texts(**others) and (number := zoo.count(**others)):
+        say(f"{counted(number, 'model')} that can be installed match all words: add --not-installed")
 
 
 def _columns(availability: str, metrics: Sequence[str]) -> tuple[str, ...]:
@@ -283,8 +294,8 @@ def _nothing_found(zoo: Registry, filters: dict[str, Any]) -> str:
     if filters["installed"] is False and (number := zoo.count(**{**filters, "installed": True})):
         models = "1 that is installed does" if number == 1 else f"{number:,} that are installed do"
         return f"No model that could be installed matches, but {models}: omit --not-installed"
-    if filters.get("text") and len(filters["text"].split()) > 1:
-        return "No model has all of these words. Try fewer of them, or: zoo list"
+    if text := filters.get("text"):
+        return f"No model matches '{text[:100]}'. {nearest_hint(zoo.nearest(text))}All models: zoo list"
     if (pattern := filters.get("pattern")) and not is_glob(pattern) and zoo.count(pattern=f"*{pattern}*"):
         return f"No model is named {pattern}. Models with such a part in their name: zoo list '*{pattern}*'"
     return "No model matches. All models: zoo list"

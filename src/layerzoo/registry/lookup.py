@@ -243,6 +243,20 @@ class Registry:
         """Count the models that match all filters."""
         return self._ask(filters, lambda selection: selection.count())
 
+    def matched_texts(self, **filters: Unpack[Filters]) -> list[str]:
+        """Return the parts of ``text`` that the results match, where no model matches all of its words.
+
+        Args:
+            filters: as for :meth:`ids`.
+        Returns: for ``bird audio``, ``["audio"]``; empty where the results match all words, and without results.
+        """
+        texts = self._ask(filters, lambda selection: selection.matched_texts())
+        return [] if texts == [filters.get("text") or ""] else texts
+
+    def nearest(self, name: str) -> list[str]:
+        """Return the ids and aliases that are most similar to a name, installed or not."""
+        return self._unknown.nearest(name)
+
     def unsized(self, **filters: Unpack[Filters]) -> int:
         """Count the models that a filter by size leaves out because their number of parameters is not known.
 

@@ -35,6 +35,8 @@ class Match(NamedTuple):
     """The query of the table ``names`` (ids and aliases). A row must match both queries if both are given."""
     tier: Literal["exact", "default", "smallest", "named", "any"] = "any"
     """How the matches are restricted and ordered: see :class:`layerzoo.registry.index.search.Selection`."""
+    text: str = ""
+    """The searched text, for the order of the matches."""
 
 
 def matches(text: str) -> list[Match]:
@@ -42,8 +44,8 @@ def matches(text: str) -> list[Match]:
 
     Every word must be a prefix of a word of the row. The tiers are: models that are called exactly so; the default
     models of the modalities; models with such a task, the smallest first; whole words of the id; prefixes of words of
-    the id; ids that match some of the words; whole words of the summary; prefixes of them; all other matches. Aliases
-    count as ids. The last query includes the matches of all others.
+    the id; ids that match some of the words; whole words of the summary; prefixes of them; of declared words; all other
+    matches. Aliases count as ids. The last query includes the matches of all others.
     """
     words = _searched(text)
     if not words:
@@ -52,7 +54,7 @@ def matches(text: str) -> list[Match]:
     begun = [f"{_phrase(word)} *" for word in words]
     whole_words = " AND ".join(f'"{piece}"' for piece in dict.fromkeys(piece for word in words for piece in word))
     anywhere = _anywhere(words)
-    return [
+    tiers = [
         Match(names=phrases, tier="exact"),
         Match(words=anywhere, tier="default"),
         Match(words=f"{{tasks}} : ({whole_words})", tier="smallest"),
@@ -61,14 +63,29 @@ def matches(text: str) -> list[Match]:
         Match(names=" OR ".join(begun), words=anywhere, tier="named"),
         Match(words=f"{{id aliases summary}} : ({whole_words})"),
         Match(words=f"{{id aliases summary}} : ({anywhere})"),
+        Match(words=f"{{id aliases tasks summary facts}} : ({anywhere})"),
         Match(words=anywhere),
     ]
+    return [tier._replace(text=text) for tier in tiers]
 
 
 def match(text: str) -> Match | None:
     """Return one query for all matches of :func:`matches`, without order."""
     words = _searched(text)
     return Match(words=_anywhere(words)) if words else None
+
+
+def searched_words(text: str) -> list[str]:
+    """Return the words of a text that are searched."""
+    words = [word for word in dict.fromkeys(text.split()) if pieces(word)]
+    return [word for word in words if called(word) not in _STOP_WORDS] or words
+
+
+def any_match(texts: Sequence[str]) -> Match | None:
+    """Return one query for the matches of any of several texts; None if they have no word."""
+    if len(texts) == 1:
+        return match(texts[0])
+    return Match(words=" OR ".join(f"({_anywhere(_searched(text))})" for text in texts))
 
 
 def similar(text: str) -> str | None:
@@ -86,8 +103,7 @@ _STOP_WORDS = frozenset(
 
 def _searched(text: str) -> list[list[str]]:
     """Return the words to search, each as its pieces."""
-    words = [parts for word in dict.fromkeys(text.split()) if (parts := pieces(word))]
-    return [word for word in words if "".join(word).lower() not in _STOP_WORDS] or words
+    return [pieces(word) for word in searched_words(text)]
 
 
 def _anywhere(words: Sequence[Sequence[str]]) -> str:
@@ -137,7 +153,8 @@ class Filters(TypedDict, total=False):
     one character, ``[ab]`` one of some. Upper and lower case are equal. Without these, it is a name: ``resnet50``."""
     text: str | None
     """Words. Each must be a prefix of a word of the id, aliases, summary, tasks, training data, languages, modality,
-    builder or license. Words such as ``for`` and ``models`` are ignored."""
+    builder or license, or of another word for these. Words such as ``for`` and ``models`` are ignored. Where no model
+    matches all words, the models match that match most of them; rare words weigh more."""
     installed: bool | None
     """True (the default) for installed models, False for published ones that are not installed, None for both."""
 
