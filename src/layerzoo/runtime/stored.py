@@ -335,10 +335,10 @@ def sha256_of(tensors: Mapping[str, Tensor], known_digests: Mapping[str, bytes] 
 
     known_digests: the sha256 of some tensors, from when they were read.
     """
-    return combined_digest(tensor_digests(tensors, known))
+    return combined_digest(tensor_digests(tensors, known_digests))
 
 
-def tensor_digests(tensors: Mapping[str, Tensor], known: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
+def tensor_digests(tensors: Mapping[str, Tensor], known_digests: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
     """Return the sha256 of the bytes of each tensor. Arguments: :func:`sha256_of`."""
 
     def digest(tensor: Tensor) -> bytes:
