@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerzoo.media import audio_file
-from layerzoo.media.audio_file import MAX_CHANNELS, Mix, Segment, Track, all_channels, mean_of_channels
-from layerzoo.media.audio_input import Audio
+from layerzoo.media.audio_file import Mix, Segment, Track, all_channels, mean_of_channels
+from layerzoo.media.audio_input import MAX_CHANNELS, Audio
 from layerzoo.media.limits import limits, variable_of
 from layerzoo.media.resample import resampled
 from layerzoo.media.sample import UnusableError, failing_as, name_of
@@ -131,8 +131,14 @@ def _of_memory(source: tuple[Any, ...], mix: Mix) -> Track:
     if len(source) != 2 or not isinstance(source[0], np.ndarray) or not _is_rate(source[1]):
         raise UnusableError(_not_audio(source))
     samples, rate = source
-    if samples.ndim not in (1, 2) or (samples.ndim == 2 and not 1 <= samples.shape[1] <= MAX_CHANNELS):
+    if samples.ndim not in (1, 2) or (samples.ndim == 2 and not samples.shape[1]):
         raise UnusableError(f"samples of shape {samples.shape}: audio is (time,) or (time, channel)")
+    if samples.ndim == 2 and samples.shape[1] > MAX_CHANNELS:
+        if samples.shape[0] <= MAX_CHANNELS:
+            raise UnusableError(
+                f"samples of shape {samples.shape}: an array of audio is (time,) or (time, channel). Next: transpose it"
+            )
+        raise UnusableError(f"samples of shape {samples.shape}: {samples.shape[1]} channels, at most {MAX_CHANNELS}")
     scaled = _scaled(samples)
     mixed = mix(scaled[:, None] if scaled.ndim == 1 else scaled)
     blocks = [(int(rate), mixed)]

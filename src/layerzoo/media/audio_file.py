@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from layerzoo.library_messages import parse_truncated_chunks
 from layerzoo.media import container, progress
+from layerzoo.media.audio_input import MAX_CHANNELS
 from layerzoo.media.declared_length import UNKNOWN_LENGTHS
 from layerzoo.media.limits import limits
 from layerzoo.media.sample import UnusableError
@@ -31,7 +32,6 @@ DEMUXERS = (
     "w64,wav,wv,xwma"
 )
 BLOCK_SAMPLES = 1 << 18
-MAX_CHANNELS = 64
 
 # A bare sequence of codec frames: tags, or a frame that was cut in two, may be before the first and after the last one.
 _BARE_STREAMS = {"aac", "ac3", "dts", "dtshd", "eac3", "loas", "mlp", "mp3", "mpeg", "mpegts", "truehd"}

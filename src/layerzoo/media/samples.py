@@ -14,6 +14,7 @@ import numpy as np
 from layerzoo.errors import InputError, SampleError
 from layerzoo.media import dataset, folder, paths
 from layerzoo.media.array_images import ImageLayout, check_declaration, images
+from layerzoo.media.audio_input import Audio, is_tensor_with_rate
 from layerzoo.media.columns import TableInMemory, position_of, sample_of, table_in_memory
 from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.lines import lines
@@ -130,6 +131,11 @@ class _Finder:
 
     def items(self, inputs: Any) -> Iterator[Item]:
         if isinstance(inputs, str | os.PathLike):
+            if self.layout is not None or self.value_range is not None:
+                raise InputError(
+                    "layout= and value_range= declare an array of images in memory, and the input is a path: images in "
+                    "files have known axes and values"
+                )
             if self.ids is not None:
                 raise InputError("ids= is for inputs in memory. The samples of a path have their paths as ids")
             if self.column is not None and self.modality != "text":
@@ -160,7 +166,7 @@ class _Finder:
             return map(self._first, dataset.items_of_batches(inputs))
         if dataset.is_dataset(inputs):
             return map(self._first, dataset.items(inputs))
-        if self._is_one_sample(inputs):
+        if _is_value(inputs, self.modality):
             if self.modality == "vision" and self.layout is None and getattr(inputs, "ndim", 0) == 4:
                 raise InputError(_UNDECLARED_BATCH.format(shape=tuple(inputs.shape)))
             return [inputs]
@@ -179,29 +185,9 @@ class _Finder:
         cells = table.values(position)
         return self._of_items((sample_of(cell, self.modality) for cell in cells), ids)
 
-    def _is_one_sample(self, value: Any) -> bool:
-        image = sys.modules.get("PIL.Image")
-        return (
-            isinstance(value, bytes | bytearray | memoryview)
-            or (isinstance(value, np.ndarray) and not (self.modality == "text" and value.ndim))
-            or dataset.is_tensor(value)
-            or (image is not None and isinstance(value, image.Image))
-            or self._is_audio(value)
-        )
-
-    def _is_audio(self, value: Any) -> bool:
-        """Return whether a value is (samples, rate). For an audio model such a pair is never (sample, label)."""
-        return (
-            self.modality == "audio"
-            and isinstance(value, tuple)
-            and len(value) == 2
-            and isinstance(value[0], np.ndarray)
-            and not isinstance(value[1], np.ndarray)
-        )
-
     def _first(self, item: Any) -> Any:
         """Return the sample of a dataset's item, which may be a tuple that begins with it."""
-        if not isinstance(item, tuple | list) or self._is_audio(item) or not item:
+        if not isinstance(item, tuple | list) or _is_audio(item, self.modality) or not item:
             return item
         if self.modality == "audio" and dataset.is_tensor(item[0]) and len(item) > 1 and isinstance(item[1], int):
             return UnusableError(
@@ -248,8 +234,11 @@ class _Finder:
             yield next(items)
         except UnusableError as refusal:
             hint = ""
-            if self.modality == "text" and isinstance(name, str) and name != "-" and not paths.exists(name):
-                hint = ". A string is a path. For a text, pass a list: [text]"
+            text = os.fspath(name)
+            if self.modality == "text" and text != "-" and not (paths.exists(text) or paths.is_url(text)):
+                hint = ". A text is a line of a file, or of standard input: -"
+                if isinstance(name, str):
+                    hint = ". A string is a path. For a text, pass a list: [text]"
             raise InputError(f"{_shortened(shown(name))}: {refusal}{hint}") from refusal
         try:
             yield from items
@@ -321,6 +310,44 @@ class _Finder:
             raise UnusableError(nothing + hint if skipped or empty is None else empty)
         yield first
         yield from items
+
+
+def is_one_sample(inputs: Any, modality: Modality) -> bool:
+    """Return whether inputs are one sample by their form: a value, or a path that names one file.
+
+    Args:
+        inputs: as for :func:`samples`. For a text model, a string is a text here, and a path names a file of texts.
+        modality: of the model.
+    """
+    if isinstance(inputs, str | os.PathLike):
+        if modality == "text":
+            return isinstance(inputs, str)
+        name = os.fspath(inputs)
+        return name != "-" and (not Path(name).is_dir() if paths.exists(name) else not paths.is_pattern(name))
+    return _is_value(inputs, modality)
+
+
+def _is_value(value: Any, modality: Modality) -> bool:
+    image = sys.modules.get("PIL.Image")
+    return (
+        isinstance(value, bytes | bytearray | memoryview)
+        or (isinstance(value, np.ndarray) and not (modality == "text" and value.ndim))
+        or dataset.is_tensor(value)
+        or (image is not None and isinstance(value, image.Image))
+        or _is_audio(value, modality)
+        or (modality == "audio" and is_tensor_with_rate(value))
+    )
+
+
+def _is_audio(value: Any, modality: Modality) -> bool:
+    """Return whether a value is (samples, rate). For an audio model such a pair is never (sample, label)."""
+    return (
+        modality == "audio"
+        and isinstance(value, tuple)
+        and len(value) == 2
+        and (isinstance(value, Audio) or isinstance(value[0], np.ndarray))
+        and not isinstance(value[1], np.ndarray)
+    )
 
 
 def with_ids(values: Iterable[Any], ids: Iterable[Any] | None) -> Iterator[tuple[str | None, Any]]:

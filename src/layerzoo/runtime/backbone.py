@@ -132,13 +132,16 @@ class Backbone:
         Args:
             path: the folder, created if it does not exist.
         Returns: the written checkpoint, ``model.safetensors`` in that folder.
-        Raises: OutputError when the folder cannot be written, WeightsError for a tensor that safetensors cannot hold.
+        Raises: UsageError for an empty path, and for one with the suffix of a checkpoint; OutputError when the folder
+            cannot be written; WeightsError for a tensor that safetensors cannot hold.
 
         >>> layerzoo.load("toy/next-word").save("tuned")
         PosixPath('tuned/model.safetensors')
         """
         from layerzoo.runtime.saving import save
 
+        if not os.fspath(path):
+            raise UsageError("save('') names no folder. Next: save('tuned'), or save('.') for the working directory")
         return save(self._network, self._resolved, self.pools, Path(path))
 
     def export(self, path: str | os.PathLike[str], to: ExportFormat | None = None) -> Exported:
@@ -412,7 +415,11 @@ def with_layers(backbone: Backbone, layers: Sequence[Layer], pools: Mapping[str,
         pools: layer name → pooling.
     """
     network, cut = backbone._network, backbone._resolved.cut(layers)
-    loaded = {**backbone._loaded, "layers": {layer.name: layer.address for layer in cut.layers}}
+    loaded, weights = backbone._loaded, backbone._loaded["weights"]
+    digests = {loaded["layers"][name]: digest for name, digest in weights["sha256_by_layer"].items()}
+    addresses = {layer.name: layer.address for layer in cut.layers}
+    by_layer = {name: digests[address] for name, address in addresses.items() if address in digests}
+    loaded = {**loaded, "layers": addresses, "weights": {**weights, "sha256_by_layer": by_layer}}
     cut_network = CutNetwork(network.network, cut, network.dtype, is_cast=network.is_cast).eval()
     return replace(backbone, pools=dict(pools), _network=cut_network, _loaded=loaded)
 

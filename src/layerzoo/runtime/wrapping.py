@@ -45,9 +45,10 @@ from layerzoo.runtime.preprocess.arrays import (
     name_of,
     transformed_images,
 )
+from layerzoo.runtime.provenance import digests_by_layer
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools, default_pools
 from layerzoo.runtime.resolved import ResolvedModel, observe_example
-from layerzoo.runtime.stored import sha256_of
+from layerzoo.runtime.stored import combined_digest, tensor_digests
 from layerzoo.runtime.trace import Call, Trace, named_tensors, saved_tensors
 from layerzoo.runtime.tracer import Tracer, as_parameters
 from layerzoo.spec import (
@@ -701,6 +702,7 @@ def _provenance(network: nn.Module, resolved: ResolvedModel, cut: Cut) -> dict[s
     """Return the provenance of a wrapped module, with the keys of :func:`layerzoo.runtime.provenance.provenance`."""
     tensors = saved_tensors(network)
     needed = {name: tensors[name] for name in cut.tensors if name in tensors}
+    digests = tensor_digests({name: tensor.detach().cpu() for name, tensor in needed.items()})
     dtype = dtype_name(_dtype(network))
     spec = resolved.spec
     return {
@@ -718,6 +720,7 @@ def _provenance(network: nn.Module, resolved: ResolvedModel, cut: Cut) -> dict[s
             "removed_prefix": None,
             "keys": None,
             "dtypes": sorted({dtype_name(tensor.dtype) for tensor in needed.values() if tensor.is_floating_point()}),
+            "sha256_by_layer": digests_by_layer(resolved, cut, digests),
         },
         "layers": {layer.name: layer.address for layer in cut.layers},
         "preprocess": None if spec.preprocess is None else to_plain(spec.preprocess),
@@ -731,7 +734,7 @@ def _provenance(network: nn.Module, resolved: ResolvedModel, cut: Cut) -> dict[s
             "of_tensors": len(tensors),
             "bytes": _bytes_of(needed.values()),
             "of_bytes": _bytes_of(tensors.values()),
-            "sha256": sha256_of({name: tensor.detach().cpu() for name, tensor in needed.items()}),
+            "sha256": combined_digest(digests),
         },
         "versions": {"python": platform.python_version(), **_versions(network)},
     }

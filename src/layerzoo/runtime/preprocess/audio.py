@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerzoo.errors import SampleError
+from layerzoo.media.audio_input import with_array
 from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.inputs import AudioInputs
 from layerzoo.media.operations import Part, array_of
+from layerzoo.media.sample import failing_as, name_of
 from layerzoo.media.windows import windows
 from layerzoo.pooling import SEQUENCE_AXES
 from layerzoo.runtime.axes import Enlargement
@@ -77,6 +79,8 @@ class AudioPreprocessor(Preprocessor):
         )
 
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
+        with failing_as(name_of(source)):
+            source = with_array(source)
         if is_tensor(source):
             if self.windowing is not None:
                 raise SampleError(
