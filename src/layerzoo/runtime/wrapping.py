@@ -93,6 +93,8 @@ def wrap(
     neither copied nor changed, except that it is put into eval mode. After more training, features are computed in eval
     mode, too, and the mode of each submodule is restored afterwards.
 
+    Padding is excluded from poolings where the inputs hold an attention mask; a sample whose mask has holes fails.
+
     Args:
         module: the network. Its parameters may be on any device, and in any floating-point dtype.
         preprocess: turns raw samples into inputs of the network. A callable: a transform of torchvision or timm (image
