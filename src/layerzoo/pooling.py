@@ -87,6 +87,8 @@ def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool, is_in_memory
     if pool == "none":
         return None
     axes = layer.axes
+    if axes is None and pool == "flatten" and not masked:
+        return None  # of every value in the order of the axes, whatever they are
     if axes is None:
         declaration = (
             f"layerzoo.wrap(module, layers=[{_layer_code(layer)}])"

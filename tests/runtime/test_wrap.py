@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +284,8 @@ def test_a_layer_of_unknown_axes_can_be_read_but_not_pooled() -> None:
     for pool in pools:
         features = layerzoo.extract(backbone, batch, layer="module:rnn[0]", pool=pool)
         np.testing.assert_allclose(features.values, expected, atol=1e-6)
+    flat = layerzoo.extract(backbone, batch, layer="module:rnn[0]", pool="flatten").values
+    np.testing.assert_allclose(flat, expected.reshape(3, -1), atol=1e-6)
     for layer in ("module:rnn[0]", None):
         with pytest.raises(PoolingError, match=r"layers=\[layerzoo.Layer\(.*axes=\('batch', 'token', 'channel'\)"):
             layerzoo.extract(backbone, batch, layer=layer)
@@ -346,7 +349,9 @@ def test_messages_name_what_was_passed_and_what_is_expected() -> None:
         layerzoo.wrap(SmallNet(), preprocess=5)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"returns an image of Pillow \(28, 28\).*ToTensor"):
         layerzoo.wrap(SmallNet(), preprocess=lambda image: image.resize((28, 28)))
-    with pytest.raises(TraceError, match=r"returns pixels \(28, 28, 3\) float32 .*\(height, width, channel\).*permute"):
+    with pytest.raises(
+        TraceError, match=r"(?s)returns pixels \(28, 28, 3\) float32 .*\(height, width, channel\).*permute"
+    ):
         layerzoo.wrap(SmallNet(), preprocess=lambda image: np.asarray(image.resize((28, 28))))
     with pytest.raises(UsageError, match=r"empty name"):
         layerzoo.wrap(SmallNet(), layers={"": "0"})
@@ -355,3 +360,16 @@ def test_messages_name_what_was_passed_and_what_is_expected() -> None:
     with pytest.raises(InputError, match=r"without the inputs ids, mask: .*example=\{'ids': …, 'mask': …\}"):
         layerzoo.extract(backbone, {"ids": ids, "mask": torch.ones_like(ids)})
     assert layerzoo.extract(backbone, {"ids": ids}).values.shape == (2, 6)
+
+
+def test_threads_may_read_several_layers_of_one_module() -> None:
+    module = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    backbone, batches = layerzoo.wrap(module), [torch.randn(50, 6) for _ in range(8)]
+    layers = ["module:0", "module:2"] * 4
+    with ThreadPoolExecutor(4) as executor:
+        features = list(
+            executor.map(lambda layer, batch: layerzoo.extract(backbone, batch, layer=layer), layers, batches)
+        )
+    for layer, batch, extracted in zip(layers, batches, features, strict=True):
+        expected = hooked(module, layer.removeprefix("module:"), batch).numpy()
+        np.testing.assert_allclose(extracted.values, expected, atol=1e-6)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import BertConfig, BertModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 import layerzoo
@@ -77,6 +78,10 @@ def test_padding_of_a_batch_of_arrays_is_not_pooled(side: str) -> None:
         features = layerzoo.extract(backbone, batch, layer="block.0", pool=pool).values
         for row, state in zip(features, hidden(batch), strict=True):
             np.testing.assert_allclose(row, expected(state), atol=1e-5)
+    rows = [{name: tensor[at] for name, tensor in batch.items()} for at in range(len(TEXTS))]
+    for inputs in (rows, DataLoader(rows, 3)):  # type: ignore[arg-type]
+        values = layerzoo.extract(backbone, inputs, layer="block.0").values
+        np.testing.assert_allclose(values, [state.mean(0) for state in hidden(batch)], atol=1e-5)
 
 
 def test_a_mask_that_the_network_does_not_take_excludes_padding_too() -> None:

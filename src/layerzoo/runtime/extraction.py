@@ -551,6 +551,11 @@ def _chunked(backbone: Backbone, chunks: bool, overlap: int | None) -> Backbone:
     if not chunks:
         raise UsageError(f"overlap={overlap} is the overlap of chunks: pass chunks=True, too")
     if not isinstance(backbone.preprocess, TextPreprocessor):
+        if backbone.preprocess.modality == "text":
+            raise UsageError(
+                f"chunks=True needs a tokenizer that is declared with its limit, and that of {backbone.spec.id} is a "
+                "function. Next: split the texts, or truncate them in preprocess="
+            )
         raise UsageError(f"chunks=True is for text, and {backbone.spec.id} takes {backbone.preprocess.modality}")
     return with_preprocess(backbone, backbone.preprocess.chunked(overlap))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -39,7 +40,8 @@ class CutNetwork(nn.Module):
     """A network truncated at a cut. Trainable, movable and savable like any other module.
 
     Called with a :class:`Batch`, a tensor or a mapping of keyword arguments, it returns a dict of layer name → raw
-    activation, in the order in which the layers were requested. One forward pass runs at a time: other threads wait.
+    activation, in the order in which the layers were requested. One forward pass of a network runs at a time:
+    other threads wait.
 
     Args:
         dtype: of autocast; float32: the dtypes of the module's tensors.
@@ -54,7 +56,7 @@ class CutNetwork(nn.Module):
         self.cut = cut
         self.dtype = dtype
         self.is_cast = is_cast
-        self._turn = threading.Lock()
+        self._turn = _turn_of(network)
 
     def forward(self, inputs: Batch | Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return layer name → raw activation. Gradients flow through it.
@@ -143,7 +145,15 @@ class CutNetwork(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._turn = threading.Lock()
+        self._turn = _turn_of(self.network)
+
+
+_TURNS: weakref.WeakKeyDictionary[nn.Module, threading.Lock] = weakref.WeakKeyDictionary()
+
+
+def _turn_of(network: nn.Module) -> threading.Lock:
+    """Return the lock of a network, which several cuts of it share: the hooks of one would end the pass of another."""
+    return _TURNS.setdefault(network, threading.Lock())
 
 
 def _replace_hooks(

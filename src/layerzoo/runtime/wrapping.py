@@ -93,6 +93,8 @@ def wrap(
     neither copied nor changed, except that it is put into eval mode. After more training, features are computed in eval
     mode, too, and the mode of each submodule is restored afterwards.
 
+    Padding is excluded from poolings where the inputs hold an attention mask; a sample whose mask has holes fails.
+
     Args:
         module: the network. Its parameters may be on any device, and in any floating-point dtype.
         preprocess: turns raw samples into inputs of the network. A callable: a transform of torchvision or timm (image
@@ -231,8 +233,8 @@ class _ModuleTracer(Tracer):
         axes = _axes_by_kind(self.hooks.network, self.trace, shape, self.preprocess.sequence_axis)
         if axes is None:
             return None
-        prefix = self.trace.added_tokens(layer, 1, shape[1])[0] if axes[1] == "token" else None
-        return AxisLayout(axes, prefix)
+        axis = axes.index("token") if "token" in axes else None
+        return AxisLayout(axes, None if axis is None else self.trace.added_tokens(layer, axis, shape[axis])[0])
 
 
 def _axes_by_kind(
@@ -460,7 +462,7 @@ def _traced(
         tracer.full_trace()
     except TraceError as error:
         if preprocess is not None:
-            raise TraceError(f"{error}. {_returned_by(prepared)}") from error
+            raise TraceError(f"{error}\n{_returned_by(prepared)}") from error
         if not (isinstance(prepared, ArrayPreprocessor) and _may_take_mapping(example)):
             raise
         prepared.as_mapping = True

@@ -74,5 +74,7 @@ def prompted(preprocess: Preprocessor, prompt: str, *, model: str) -> Preprocess
     Raises: UsageError where the model takes no text, or has no prompt of that name.
     """
     if not isinstance(preprocess, TextPreprocessor):
+        if preprocess.modality == "text":
+            raise UsageError(f"prompt={prompt!r} needs a model with prompts, and {model} has none: add it to each text")
         raise UsageError(f"prompt={prompt!r} is for text, and {model} takes {preprocess.modality}")
     return preprocess.prompted(prompt, model=model)

@@ -78,7 +78,7 @@ class ArrayPreprocessor(Preprocessor):
             option = unused[0] if unused else "ids"
             raise InputError(f"{option}= is for raw samples, and this network takes arrays: see layerzoo.wrap")
         if dataset.is_loader(inputs):
-            values: Iterable[Any] = map(_first, dataset.items_of_batches(inputs))
+            values: Iterable[Any] = self._rows_of_loader(inputs)
         elif dataset.is_dataset(inputs):
             values = map(_first, dataset.items(inputs))
         elif self._is_batch(inputs):
@@ -243,6 +243,15 @@ class ArrayPreprocessor(Preprocessor):
 
     def _is_sample(self, inputs: Any) -> bool:
         return is_array(inputs) or isinstance(inputs, Mapping)
+
+    def _rows_of_loader(self, loader: Any) -> Iterator[Any]:
+        """Yield the samples of a DataLoader, whose batches may be mappings of arrays."""
+        for item in map(_first, dataset.items_of_batches(loader)):
+            batch = self._named(item)
+            if isinstance(batch, Mapping) and self._is_batch(batch):
+                yield from self._rows_of_batch(batch)
+            else:
+                yield item
 
     def _rows_of_batch(self, inputs: Any) -> Iterator[Any]:
         if is_array(inputs):

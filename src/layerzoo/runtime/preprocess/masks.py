@@ -55,7 +55,7 @@ def valid_range(name: str, mask: NDArray[Any]) -> ValidRange:
     """Return the positions of a sample that its attention mask shows.
 
     Args:
-        name: the name of the mask, which shows whether 1 stands for the sample or for padding.
+        name: the name of the mask, which shows whether 1 is the sample or padding.
         mask: (position,) of booleans or numbers. With negative numbers, it is added to the scores of an attention.
     Raises: SampleError for a mask that pooling cannot apply: with holes, or without any position of the sample.
     """
