@@ -35,6 +35,9 @@ _SEARCHES: tuple[dict[str, Any], ...] = (
     {"text": "vit shel", "modality": "vision", "max_params": 50_000_000},
     {"text": "group 1234"},
     {"text": "nothing-like-it"},
+    {"text": "small vision transformer"},
+    {"text": "whale quantum"},
+    {"text": "whale quantum shel"},
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -47,6 +48,23 @@ def test_langchain_searches_with_it(embedder: Embedder) -> None:
     assert [found.page_content for found in store.similarity_search("a good movie", k=1)] == ["a fine film"]
     retriever = store.as_retriever(search_kwargs={"k": 1})
     assert [found.page_content for found in retriever.invoke("kitten")] == ["the cat drinks milk"]
+
+
+def test_langchain_searches_asynchronously(embedder: Embedder) -> None:
+    from langchain_core.vectorstores import InMemoryVectorStore
+
+    async def nearest() -> list[str]:
+        store = InMemoryVectorStore(embedder)  # type: ignore[arg-type]  # by its methods
+        await store.aadd_texts(TEXTS)
+        return [document.page_content for document in await store.asimilarity_search("kitten", k=1)]
+
+    assert asyncio.run(nearest()) == ["the cat drinks milk"]
+
+
+def test_langchain_finds_every_method_of_its_embeddings(embedder: Embedder) -> None:
+    from langchain_core.embeddings import Embeddings
+
+    assert [name for name in vars(Embeddings) if not name.startswith("_") and not hasattr(embedder, name)] == []
 
 
 # ---------------------------------------------------------------- Chroma

@@ -34,6 +34,7 @@ COMMANDS = {
     "nothing-installed-fits": "list --modality audio --license mit",
     "nothing-not-installed-fits": "list --not-installed --license mit --modality text",
     "nothing-has-all-words": "search shelf nothing",
+    "nothing-has-any-word": "search vit-shelg",
     "unknown-license": "list --license apach-2",
     "unknown-builder": "list --builder acne",
     "unknown-plugin": "list --plugin acne",

@@ -93,7 +93,7 @@ def test_a_row_that_does_not_exist_is_an_index_error(position: int) -> None:
         ((0, 1), re.escape("not by (0, 1). For a layer of some rows: features[rows][layer]")),
         ({1}, "not by {1}"),
         ([True], "a mask of 1 bools for 20 rows"),
-        (np.zeros((20, 3), bool), "not by a ndarray"),
+        (np.zeros((20, 3), bool), "not by an object of type ndarray"),
         (slice("norm", "x"), "a slice of features has positions"),
     ],
     ids=str,

@@ -418,3 +418,32 @@ def test_a_dual_encoder_saved_by_sentence_transformers_has_its_projection(tmp_pa
     folder = tmp_path / "model"
     SentenceTransformer(modules=[Transformer(str(tmp_path / "clip"))], device="cpu").save(str(folder))
     assert_equal(layerzoo.extract(declare(folder), TEXTS[:3]).values, encoded(folder, TEXTS[:3]))
+
+
+ARGUMENTS: list[dict[str, Any]] = [
+    {},
+    {"show_progress_bar": False, "batch_size": 2},
+    {"normalize_embeddings": True},
+    {"prompt_name": "passage"},
+    {"prompt_name": "document"},
+    {"prompt": "Represent this: ", "prompt_name": "passage"},
+    {"convert_to_numpy": False},
+    {"convert_to_tensor": True},
+]
+
+
+def test_an_embedder_takes_the_arguments_of_encode(prompted: Path, declare: Declare) -> None:
+    embedder = layerzoo.Embedder(declare(prompted))
+    library = SentenceTransformer(str(prompted), device="cpu")
+    for arguments in ARGUMENTS:
+        for inputs in (TEXTS, TEXTS[0]):
+            vectors, expected = embedder.encode(inputs, **arguments), library.encode(inputs, **arguments)
+            assert type(vectors) is type(expected), arguments
+            assert_equal(np.atleast_2d(np.stack(vectors)), np.atleast_2d(np.stack(expected)))
+    assert_equal(embedder.encode_query(TEXTS), library.encode_query(TEXTS))
+    assert embedder.get_embedding_dimension() == library.get_embedding_dimension()
+    pairs = (embedder.encode(TEXTS), embedder.encode(TEXTS[0])), (list(embedder.encode(TEXTS)), embedder.encode(TEXTS))
+    for one, other in pairs:
+        torch.testing.assert_close(embedder.similarity(one, other), library.similarity(one, other))
+    with pytest.raises(UsageError, match=r"no prompt of .* 'pasage'. Nearest: passage"):
+        embedder.encode(TEXTS, prompt_name="pasage")

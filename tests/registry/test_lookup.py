@@ -20,6 +20,7 @@ from layerzoo.errors import (
     UsageError,
 )
 from layerzoo.registry import Environment, Installed, Registry, registry
+from layerzoo.registry.index.query import parse_filters
 from layerzoo.registry.installed.environment import PUBLISHED
 from layerzoo.spec import ImagePreprocess, VideoPreprocess
 
@@ -464,3 +465,47 @@ def test_the_error_for_an_unknown_plugin_lists_the_plugins(zoo: Registry) -> Non
         zoo.plugin("acne")
     with pytest.raises(NotFoundError, match="'hf' is not installed: pip install layerzoo-hf"):
         zoo.plugin("hf")
+
+
+class TestFilterValues:
+    """Filters read texts as the command line does, and refuse other values."""
+
+    @pytest.mark.parametrize(
+        ("written", "read"),
+        [
+            ({"max_params": "3M"}, {"max_params": 3_000_000}),
+            ({"min_params": " 1.5g "}, {"min_params": 1_500_000_000}),
+            ({"max_params": 3e6}, {"max_params": 3_000_000}),
+            ({"size_px": "224"}, {"size_px": (224, 224)}),
+            ({"size_px": "384x256"}, {"size_px": (384, 256)}),
+            ({"size_px": [384, 256]}, {"size_px": (384, 256)}),
+            ({"width": "768", "rate_hz": "16000"}, {"width": 768, "rate_hz": 16000}),
+            ({"metric": "imagenet-acc1>=85"}, {"metric": ("imagenet-acc1>=85",)}),
+            ({"installed": None, "width": None}, {"installed": None}),
+        ],
+    )
+    def test_a_text_is_read_as_on_the_command_line(self, written: Any, read: Any) -> None:
+        assert parse_filters(written) == read
+
+    @pytest.mark.parametrize(
+        "filters",
+        [
+            *({"max_params": value} for value in ("3Q", "", [3], True, float("nan"), float("inf"), 2.5, -1, 2**70)),
+            *({"size_px": value} for value in ("224x", "x", (1, 2, 3), (), (224, None), {})),
+            *({"width": "wide"}, {"rate_hz": "16k"}, {"metric": 5}, {"metric": [5]}, {"installed": "yes"}),
+            *(
+                {name: 5}
+                for name in ("modality", "plugin", "builder", "license", "task", "language", "text", "pattern")
+            ),
+        ],
+    )
+    def test_another_value_is_refused_by_name(self, zoo: Registry, filters: Any) -> None:
+        ((name, _),) = filters.items()
+        with pytest.raises(UsageError, match=name):
+            zoo.ids(**filters)
+        with pytest.raises(UsageError, match=name):
+            zoo.models(**filters)
+
+    def test_a_limit_is_a_number(self, zoo: Registry) -> None:
+        with pytest.raises(UsageError, match="limit: '3' is not a whole number"):
+            zoo.models(limit="3")  # type: ignore[arg-type]

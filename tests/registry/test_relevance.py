@@ -7,6 +7,7 @@ small documented checkpoints of that kind.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,9 +55,24 @@ FIRST = {
     "image": "starter/efficientnet-lite0",
     "image classification": "starter/efficientnet-lite0",
     "video": "starter/efficientnet-lite0-video",
+    "speech emotion": "starter/whisper-tiny-en",
+    "emotion": "starter/whisper-tiny-en",
+    "speaker verification": "starter/whisper-tiny-en",
+    "sentence embeddings german": "starter/minilm-l6",
+    "video action recognition": "torchvision/s3d.KINETICS400_V1",
+    "image embedding": "timm/convnextv2_atto.fcmae",
+    "speech embedding": "torchaudio/HUBERT_BASE",
+    "audio event classification": "hf/MIT/ast-finetuned-audioset-10-10-0.4593",
+    "bird audio": "hf/MIT/ast-finetuned-audioset-10-10-0.4593",
+    "mini lm": "starter/minilm-l6",
+    "sbert": "starter/minilm-l6",
+    "language model small": "hf/google-t5/t5-small",
+    "small vision transformer": "timm/vit_small_patch8_224.dino",
+    "german": "torchaudio/VOXPOPULI_ASR_BASE_10K_DE",
 }
 AMONG_THE_FIRST_FIVE = {
     "speech": ("starter/whisper-tiny-en", "hf/UsefulSensors/moonshine-tiny"),
+    "sentence embeddings german": ("starter/minilm-l6", "hf/jinaai/jina-embeddings-v3-hf"),
     "whisper": ("hf/openai/whisper-tiny", "starter/whisper-tiny-en"),
     "efficientnet": ("starter/efficientnet-lite0", "timm/efficientnet_b0.ra_in1k"),
     "mobilenet": ("timm/mobilenetv3_rw.rmsp_in1k", "timm/mobilenetv2_050.lamb_in1k"),
@@ -89,6 +105,31 @@ def test_the_first_result_is_what_is_meant(zoo: Registry, query: str, expected: 
 @pytest.mark.parametrize(("query", "expected"), AMONG_THE_FIRST_FIVE.items(), ids=str)
 def test_the_first_results_hold_what_is_meant(zoo: Registry, query: str, expected: tuple[str, ...]) -> None:
     assert set(expected) <= set(zoo.ids(text=query, limit=5))
+
+
+def test_speech_models_come_before_those_of_special_tasks(zoo: Registry) -> None:
+    ids = zoo.ids(text="speech")
+    first_special = min(position for position, model in enumerate(ids) if "TACOTRON2" in model or "SQUIM" in model)
+    assert ids.index("hf/facebook/wav2vec2-base-960h") < first_special
+    assert ids.index("torchaudio/HUBERT_BASE") < first_special
+
+
+def test_a_whole_word_comes_before_a_beginning(zoo: Registry) -> None:
+    assert not any("facebook" in model for model in zoo.ids(text="face", limit=50))
+
+
+def test_words_that_no_model_has_together_find_the_models_that_match_most(zoo: Registry) -> None:
+    filters: dict[str, Any] = {"text": "resnet50 whisper quantum"}
+    assert zoo.matched_texts(**filters) == ["whisper", "resnet50"]
+    ids = zoo.ids(**filters)
+    assert (ids[0], len(ids)) == (zoo.ids(text="whisper", limit=1)[0], zoo.count(**filters))
+    assert set(ids) == {*zoo.ids(text="whisper"), *zoo.ids(text="resnet50")}
+    assert zoo.matched_texts(text="mini lm") == ["minilm"]
+    assert zoo.matched_texts(text="resnet 50") == zoo.matched_texts(text="zebra quantum") == []
+
+
+def test_a_misspelt_search_names_the_nearest_models(zoo: Registry) -> None:
+    assert any("efficientnet" in name for name in zoo.nearest("efficentnet"))
 
 
 def test_an_exact_name_comes_first_for_every_short_alias(zoo: Registry) -> None:

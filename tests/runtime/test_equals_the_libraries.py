@@ -106,3 +106,24 @@ def test_efficientnet_classifies_the_image(samples: Path) -> None:
     )
     assert probable[0, [282, 285]].tolist() == pytest.approx([0.39, 0.36], abs=0.01)  # tiger cat, Egyptian cat
     assert probable[1, 967].item() == pytest.approx(0.95, abs=0.01)  # espresso
+
+
+def test_an_embedder_gives_a_vector_for_a_single_input(tmp_path: Path) -> None:
+    from PIL import Image
+
+    image = Image.new("RGB", (40, 30), "red")
+    image.save(tmp_path / "red.png")
+    embedder = layerzoo.Embedder("starter/efficientnet-lite0", layer="stage.1")
+    for single in (tmp_path / "red.png", str(tmp_path / "red.png"), image, np.asarray(image)):
+        assert embedder.encode(single).shape == (24,)
+        assert embedder.encode([single]).shape == (1, 24)
+    for several in (tmp_path, f"{tmp_path}/*.png"):
+        assert embedder.encode(several).shape == (1, 24)
+    text = layerzoo.Embedder("starter/minilm-l6", layer="block.0")
+    assert [text.encode(texts).shape for texts in ("A fine film.", ["A fine film."], [])] == [
+        (384,),
+        (1, 384),
+        (0, 384),
+    ]
+    arrays = layerzoo.Embedder(layerzoo.wrap(torch.nn.Linear(3, 4)))
+    assert arrays.encode(torch.zeros(1, 3)).shape == (1, 4)

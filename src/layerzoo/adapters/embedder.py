@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from layerzoo.errors import UsageError
+from layerzoo.registry.index.query import no_such
 
 if TYPE_CHECKING:
     from layerzoo.runtime import Backbone
@@ -25,9 +27,9 @@ _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 class Embedder:
     """A loaded model that turns each input into one vector.
 
-    It is an ``Embeddings`` of LangChain, an ``EmbeddingFunction`` of Chroma, and has the ``encode`` of
-    sentence-transformers. A model with prompts gets its prompt named ``query`` before queries, and that named
-    ``document``, ``passage`` or ``corpus`` before documents.
+    It has the methods of an ``Embeddings`` of LangChain, without being an instance of that class, of an
+    ``EmbeddingFunction`` of Chroma, and the ``encode`` of sentence-transformers. A model with prompts gets its prompt
+    named ``query`` before queries, and that named ``document``, ``passage`` or ``corpus`` before documents.
 
     >>> embedder = layerzoo.Embedder("toy/next-word")
     >>> embedder.encode(["the cat", "milk"]).shape
@@ -107,35 +109,172 @@ class Embedder:
         return self._width
 
     @overload
-    def encode(self, inputs: str, *, prompt: str | None = None, batch_size: int | None = None) -> FloatArray: ...
+    def encode(
+        self,
+        inputs: Any,
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        normalize_embeddings: bool = False,
+        convert_to_numpy: Literal[True] = True,
+        convert_to_tensor: Literal[False] = False,
+    ) -> FloatArray: ...
     @overload
     def encode(
-        self, inputs: Iterable[Any], *, prompt: str | None = None, batch_size: int | None = None
-    ) -> FloatArray: ...
-    def encode(self, inputs: Any, *, prompt: str | None = None, batch_size: int | None = None) -> FloatArray:
+        self,
+        inputs: Any,
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        normalize_embeddings: bool = False,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+    ) -> Any: ...
+    def encode(
+        self,
+        inputs: Any,
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        normalize_embeddings: bool = False,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+    ) -> Any:
         """Return a vector for each input.
+
+        Arguments have the names and the meaning of those of sentence-transformers.
 
         Args:
             inputs: a list of texts, or of images, audio clips or videos in any form that :func:`layerzoo.extract`
-                takes. For a text model, a single text is one input, as in sentence-transformers.
+                takes. A single text, a path of a single file, and a single image or clip in memory are one input.
             prompt: the name of a prompt of the model, or a text before every text; None for the model's default.
+            prompt_name: the name of a prompt of the model. It is ignored if ``prompt`` is given.
             batch_size: rows in one forward pass.
-        Returns: (n, width) float32 in the order of the inputs; (width,) for a single text.
-        Raises: as :func:`layerzoo.extract`: an input that cannot be used is an error, never a missing row.
+            show_progress_bar: show the progress, as ``progress=True`` of :func:`layerzoo.extract` does.
+            normalize_embeddings: divide every vector by its length, also if the embedder was made without
+                ``normalize=True``.
+            convert_to_numpy: False for a list of tensors, one for each input.
+            convert_to_tensor: True for one tensor.
+        Returns: (n, width) float32 in the order of the inputs; (width,) for a single input. A folder, a pattern, and an
+            array for a network without preprocessing (:func:`layerzoo.wrap`) are several inputs.
+        Raises: as :func:`layerzoo.extract`: an input that cannot be used is an error, never a missing row; UsageError
+            for a ``prompt_name`` that the model does not have.
 
-        >>> layerzoo.Embedder("toy/next-word").encode(["the cat"])
+        >>> embedder = layerzoo.Embedder("toy/next-word")
+        >>> embedder.encode(["the cat"])
         array([[0.5, 1. , 0.5]], dtype=float32)
+        >>> embedder.encode("the cat", convert_to_tensor=True).shape
+        torch.Size([3])
         """
-        if isinstance(inputs, str) and self._backbone.spec.modality == "text":
-            return np.asarray(self.encode([inputs], prompt=prompt, batch_size=batch_size)[0], dtype=np.float32)
+        from layerzoo.features.convert import tensor_of
+
+        is_one_sample = self._is_one_sample(inputs)
+        options = {
+            **self._request,
+            "normalize": self._request["normalize"] or normalize_embeddings,
+            "batch_size": self._batch_size if batch_size is None else batch_size,
+            "prompt": self._named_prompt(prompt_name) if prompt is None else prompt,
+            "progress": show_progress_bar,
+        }
+        # A string in a list is a text or one path; a path alone may be a file with several texts.
+        vectors = self._vectors([inputs] if is_one_sample else inputs, options)
+        result = vectors[0] if is_one_sample else vectors
+        if convert_to_tensor or (not convert_to_numpy and is_one_sample):
+            return tensor_of(result)
+        return result if convert_to_numpy else list(tensor_of(result))
+
+    def encode_query(self, inputs: Any, **options: Any) -> Any:
+        """Return the result of :meth:`encode` with the model's prompt for queries, if it has one.
+
+        Args:
+            inputs: as for :meth:`encode`.
+            options: those of :meth:`encode`.
+
+        >>> layerzoo.Embedder("toy/next-word").encode_query("milk").shape
+        (3,)
+        """
+        return self._encode_as("query", inputs, options)
+
+    def encode_document(self, inputs: Any, **options: Any) -> Any:
+        """Return the result of :meth:`encode` with the model's prompt for documents, if it has one.
+
+        Args:
+            inputs: as for :meth:`encode`.
+            options: those of :meth:`encode`.
+
+        >>> layerzoo.Embedder("toy/next-word").encode_document(["milk"]).shape
+        (1, 3)
+        """
+        return self._encode_as("document", inputs, options)
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """Return the cosine of the angle between each vector of a collection and each of another.
+
+        Args:
+            embeddings1: (n, width), or (width,) for one vector: arrays, tensors or lists of them.
+            embeddings2: (m, width), or (width,) for one vector.
+        Returns: (n, m) float32, a tensor, as in sentence-transformers.
+
+        >>> embedder = layerzoo.Embedder("toy/next-word")
+        >>> embedder.similarity(embedder.encode(["milk", "meat"]), embedder.encode("milk")).shape
+        torch.Size([2, 1])
+        """
+        from layerzoo.features.convert import cosines
+
+        return cosines(embeddings1, embeddings2)
+
+    def get_embedding_dimension(self) -> int:
+        """Return :attr:`width`.
+
+        >>> layerzoo.Embedder("toy/next-word").get_embedding_dimension()
+        3
+        """
+        return self.width
+
+    def get_sentence_embedding_dimension(self) -> int:
+        """Return :attr:`width`, under the former name of :meth:`get_embedding_dimension`.
+
+        >>> layerzoo.Embedder("toy/next-word").get_sentence_embedding_dimension()
+        3
+        """
+        return self.width
+
+    def _is_one_sample(self, inputs: Any) -> bool:
+        from layerzoo.media.samples import is_one_sample
+        from layerzoo.runtime.preprocess.arrays import ArrayPreprocessor
+
+        if isinstance(self._backbone.preprocess, ArrayPreprocessor):
+            return False
+        return is_one_sample(inputs, self._backbone.spec.modality)
+
+    def _vectors(self, inputs: Any, options: dict[str, Any]) -> FloatArray:
         from layerzoo.runtime import extract
 
         listed = inputs if isinstance(inputs, str | os.PathLike) else _listed(inputs)
         if isinstance(listed, list) and not listed:
             return np.empty((0, self.width), dtype=np.float32)
-        options = {**self._request, "batch_size": batch_size or self._batch_size, "prompt": prompt}
         values: FloatArray = extract(self._backbone, listed, **options).values
         return values
+
+    def _encode_as(self, role: Literal["query", "document"], inputs: Any, options: dict[str, Any]) -> Any:
+        if options.get("prompt") is None and options.get("prompt_name") is None:
+            options["prompt"] = self.prompt_for(role)
+        return self.encode(inputs, **options)
+
+    def _named_prompt(self, name: str | None) -> str | None:
+        """Return a prompt of the model by its name. Raises: UsageError if it has none of that name."""
+        names = getattr(self._backbone.preprocess, "prompt_names", ())
+        if name is None or name in names:
+            return name
+        if name in ("query", "document"):  # every model of sentence-transformers has these, empty unless declared
+            return "" if self._backbone.spec.modality == "text" else None
+        raise no_such(f"prompt of {self._backbone.spec.id}", name, [*names, "query", "document"])
 
     def embed_documents(self, texts: Sequence[Any]) -> list[list[float]]:
         """Return the vectors of documents as lists of numbers, as LangChain expects them.
@@ -168,6 +307,34 @@ class Embedder:
             numbers: list[float] = self.encode([input], prompt=self.prompt_for("query"))[0].tolist()
             return numbers
         return list(self.encode(list(input), prompt=self.prompt_for("query")))
+
+    async def aembed_documents(self, texts: Sequence[Any]) -> list[list[float]]:
+        """Return the result of :meth:`embed_documents`, computed in another thread.
+
+        Args:
+            texts: a list of texts, or of inputs of the model's modality.
+
+        >>> import asyncio
+        >>> asyncio.run(layerzoo.Embedder("toy/next-word").aembed_documents(["milk"]))
+        [[-1.0, 0.0, 1.0]]
+        """
+        return await asyncio.to_thread(self.embed_documents, texts)
+
+    @overload
+    async def aembed_query(self, input: str) -> list[float]: ...
+    @overload
+    async def aembed_query(self, input: Sequence[Any]) -> list[FloatArray]: ...
+    async def aembed_query(self, input: str | Sequence[Any]) -> list[float] | list[FloatArray]:
+        """Return the result of :meth:`embed_query`, computed in another thread.
+
+        Args:
+            input: as for :meth:`embed_query`.
+
+        >>> import asyncio
+        >>> asyncio.run(layerzoo.Embedder("toy/next-word").aembed_query("milk"))
+        [-1.0, 0.0, 1.0]
+        """
+        return await asyncio.to_thread(self.embed_query, input)
 
     def __call__(self, input: Sequence[Any]) -> list[FloatArray]:
         """Return the vector (width,) of each document, as Chroma expects them.

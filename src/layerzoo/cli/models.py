@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -16,7 +15,15 @@ from layerzoo.cli.streams import stdout
 from layerzoo.errors import UsageError, nearest, nearest_hint
 from layerzoo.modalities import MODALITIES
 from layerzoo.registry import Registry, registry
-from layerzoo.registry.index.query import SORTS, MetricCondition, is_glob, metric_name, no_such
+from layerzoo.registry.index.query import (
+    SORTS,
+    MetricCondition,
+    image_size,
+    is_glob,
+    metric_name,
+    no_such,
+    parameter_count,
+)
 from layerzoo.registry.index.search import FIELDS, Entry
 from layerzoo.registry.installed.plugin import USER_NAMESPACE
 
@@ -31,31 +38,30 @@ JSON_SHAPE = (
 _INSTALLED = {"installed": True, "not-installed": False, "all": None}
 _COLUMNS = ("id", "modality", "params", "width", "license", "summary")
 _NOUNS = {"task": "task", "trained_on": "training data", "language": "language"}
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
 
 
 class ParameterCount(click.ParamType[int]):
-    """A number of parameters, with an optional unit k, M or G: 500k, 25M, 1.5G."""
+    """A number of parameters: see :func:`parameter_count`."""
 
     name = "count"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        match = re.fullmatch(r"(\d{1,18}(?:\.\d+)?)([kmgb]?)", str(value).strip().lower())
-        if not match:
-            self.fail(f"'{value}' is not a number of parameters such as 500k, 25M or 1.5G", param, ctx)
-        return int(float(match[1]) * _UNITS[match[2]])
+        try:
+            return parameter_count(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
 
 
 class ImageSize(click.ParamType[tuple[int, int]]):
-    """An image size: the side of a square, or height and width: 224, 384x256."""
+    """An image size: see :func:`image_size`."""
 
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        match = re.fullmatch(r"(\d{1,18})(?:[x×](\d{1,18}))?", str(value).strip().lower())
-        if not match:
-            self.fail(f"'{value}' is not a size such as 224 or, height first, 384x256", param, ctx)
-        return int(match[1]), int(match[2] or match[1])
+        try:
+            return image_size(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
 
 
 class ColumnNames(click.ParamType[tuple[str, ...]]):
@@ -191,6 +197,8 @@ def print_models(
             print_rows(rows, format_, columns or _columns(availability, shown_metrics))
     stdout().flush()
     _print_undeclared(zoo, filters)
+    if rows and (texts := zoo.matched_texts(**filters)):
+        _print_partly_matched(zoo, filters, texts)
     if not rows:
         say(_nothing_found(zoo, filters))
     elif format_ == "table":
@@ -198,6 +206,15 @@ def print_models(
         say(f"The first {limit:,} of {number:,} models." if is_part else f"{counted(len(rows), 'model')}.")
     if problems := zoo.problems():
         say(f"{counted(len(problems), 'problem')} in registry files, see: zoo doctor")
+
+
+def _print_partly_matched(zoo: Registry, filters: dict[str, Any], texts: Sequence[str]) -> None:
+    """Print which words of a search the models match, where none matches all."""
+    shown = " or ".join(f"'{text}'" for text in texts[:3])
+    say(f"No model matches all words; these match {shown}{' or others' if texts[3:] else ''}.")
+    others = {**filters, "installed": False}
+    if filters["installed"] is True and not zoo.matched_texts(**others) and (number := zoo.count(**others)):
+        say(f"{counted(number, 'model')} that can be installed match all words: add --not-installed")
 
 
 def _columns(availability: str, metrics: Sequence[str]) -> tuple[str, ...]:
@@ -277,8 +294,8 @@ def _nothing_found(zoo: Registry, filters: dict[str, Any]) -> str:
     if filters["installed"] is False and (number := zoo.count(**{**filters, "installed": True})):
         models = "1 that is installed does" if number == 1 else f"{number:,} that are installed do"
         return f"No model that could be installed matches, but {models}: omit --not-installed"
-    if filters.get("text") and len(filters["text"].split()) > 1:
-        return "No model has all of these words. Try fewer of them, or: zoo list"
+    if text := filters.get("text"):
+        return f"No model matches '{text[:100]}'. {nearest_hint(zoo.nearest(text))}All models: zoo list"
     if (pattern := filters.get("pattern")) and not is_glob(pattern) and zoo.count(pattern=f"*{pattern}*"):
         return f"No model is named {pattern}. Models with such a part in their name: zoo list '*{pattern}*'"
     return "No model matches. All models: zoo list"

@@ -18,10 +18,12 @@ from layerzoo.errors import UsageError
 def command(words: tuple[str, ...], format_: Format, **options: Any) -> None:
     """Search ids, summaries, tasks, training data and languages, the best match first.
 
-    Every word must match the beginning of a word there, or of an alias, modality, builder or license; words such as
-    "for" and "models" are ignored. A model of exactly that name comes first, then default models, then models with
-    such a task, the smallest first. Matches in the id rank above matches in the summary, and whole words above
-    beginnings; documented checkpoints and shorter ids come first. resnet50, resnet-50 and ResNet 50 are equivalent.
+    Every word must match the beginning of a word there, or of an alias, modality, builder or license, or of another
+    word for these (sbert, speaker, embedding); words such as "for" and "models" are ignored. A model of exactly that
+    name comes first, then default models, then models with such a task, the smallest first. Matches in the id rank
+    above matches in the summary, and whole words above beginnings; documented checkpoints and shorter ids come first.
+    Where no model matches all words, those that match most are printed, with a note on standard error. resnet50,
+    resnet-50 and ResNet 50 are equivalent.
 
     \b
     Examples:

@@ -88,6 +88,35 @@ def torch_tensor(features: Features, layer: str | None) -> torch.Tensor:
     return torch.from_numpy(array)
 
 
+def tensor_of(array: Any) -> torch.Tensor:
+    """Return an array, a tensor, or a list of either as a tensor. The memory of an array is shared.
+
+    Args:
+        array: any array; the members of a list have the same shape.
+    """
+    import torch
+
+    if isinstance(array, list | tuple) and array:
+        return torch.stack([tensor_of(member) for member in array])
+    return torch.as_tensor(array)
+
+
+def cosines(rows: Any, columns: Any) -> torch.Tensor:
+    """Return the cosine of the angle between each vector of a collection and each of another, (n, m) float32.
+
+    Args:
+        rows: (n, width), or (width,) for one vector.
+        columns: (m, width), or (width,) for one vector.
+    """
+    import torch
+    from torch.nn.functional import normalize
+
+    unit_rows, unit_columns = (
+        normalize(torch.atleast_2d(tensor_of(vectors).float()), dim=1) for vectors in (rows, columns)
+    )
+    return unit_rows @ unit_columns.T
+
+
 def html(features: Features) -> str:
     """Return a table for a notebook: the model, each layer's shape, and the first numbers of the first samples."""
     heads = ["id", *(f"{layer} {_size(features, layer)}" for layer in features.layers)]

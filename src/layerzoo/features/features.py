@@ -527,7 +527,7 @@ def ragged(samples: Sequence[FloatArray]) -> LayerArray:
 
 
 def layer_of(by_layer: Mapping[str, OfLayer], layer: str) -> OfLayer:
-    """Return what belongs to a layer. Raises: UnknownLayerError."""
+    """Return the entry of a layer. Raises: UnknownLayerError."""
     if layer not in by_layer:
         names = tuple(by_layer)
         raise UnknownLayerError(
@@ -603,7 +603,7 @@ def _positions(key: Any, n: int) -> npt.NDArray[np.intp]:
 
 def _described(key: Any) -> str:
     text = repr(key)
-    return text if len(text) <= 60 else f"a {type(key).__name__}"
+    return text if len(text) <= 60 else f"an object of type {type(key).__name__}"
 
 
 def _aligned(runs: Mapping[str, Features]) -> tuple[dict[str, Features], list[SampleError]]:

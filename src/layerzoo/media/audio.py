@@ -97,7 +97,7 @@ def _windowed(
             f"piece. Next: extract it in windows with window= (--window 30s), or raise the limit with "
             f"{variable_of('audio_s')}"
         )
-    if all(track.kept is not None for track in tracks) and seconds * samples_per_s <= _AT_ONCE:
+    if all(track.cached_blocks is not None for track in tracks) and seconds * samples_per_s <= _AT_ONCE:
         samples = joined(list(_resampled(tracks, sample_rate_hz)))
         if len(samples) == 0:
             raise UnusableError(
@@ -152,7 +152,7 @@ def _is_rate(value: object) -> bool:
 
 def _scaled(samples: NDArray[Any]) -> NDArray[np.float32]:
     if samples.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what overflows is refused as not finite
+        with np.errstate(over="ignore"):  # values that overflow are refused as not finite
             return samples.astype(np.float32)
     if samples.dtype.kind not in "iu":
         raise UnusableError(f"samples of {samples.dtype}: give floating point or integers")

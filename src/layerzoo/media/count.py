@@ -84,8 +84,13 @@ class BackgroundCount:
         self._stop = Event()
         self._thread = Thread(target=self._count, daemon=True, name="layerzoo-count")
 
+    @property
+    def is_in_background(self) -> bool:
+        """Whether the samples are counted by reading the inputs."""
+        return self._find is not None
+
     def __enter__(self) -> Self:
-        if self._find is not None:
+        if self.is_in_background:
             self._thread.start()
         return self
 

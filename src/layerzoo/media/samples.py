@@ -166,7 +166,7 @@ class _Finder:
             return map(self._first, dataset.items_of_batches(inputs))
         if dataset.is_dataset(inputs):
             return map(self._first, dataset.items(inputs))
-        if self._is_one_sample(inputs):
+        if _is_value(inputs, self.modality):
             if self.modality == "vision" and self.layout is None and getattr(inputs, "ndim", 0) == 4:
                 raise InputError(_UNDECLARED_BATCH.format(shape=tuple(inputs.shape)))
             return [inputs]
@@ -185,30 +185,9 @@ class _Finder:
         cells = table.values(position)
         return self._of_items((sample_of(cell, self.modality) for cell in cells), ids)
 
-    def _is_one_sample(self, value: Any) -> bool:
-        image = sys.modules.get("PIL.Image")
-        return (
-            isinstance(value, bytes | bytearray | memoryview)
-            or (isinstance(value, np.ndarray) and not (self.modality == "text" and value.ndim))
-            or dataset.is_tensor(value)
-            or (image is not None and isinstance(value, image.Image))
-            or self._is_audio(value)
-            or (self.modality == "audio" and is_tensor_with_rate(value))
-        )
-
-    def _is_audio(self, value: Any) -> bool:
-        """Return whether a value is (samples, rate). For an audio model such a pair is never (sample, label)."""
-        return (
-            self.modality == "audio"
-            and isinstance(value, tuple)
-            and len(value) == 2
-            and (isinstance(value, Audio) or isinstance(value[0], np.ndarray))
-            and not isinstance(value[1], np.ndarray)
-        )
-
     def _first(self, item: Any) -> Any:
         """Return the sample of a dataset's item, which may be a tuple that begins with it."""
-        if not isinstance(item, tuple | list) or self._is_audio(item) or not item:
+        if not isinstance(item, tuple | list) or _is_audio(item, self.modality) or not item:
             return item
         if self.modality == "audio" and dataset.is_tensor(item[0]) and len(item) > 1 and isinstance(item[1], int):
             return UnusableError(
@@ -331,6 +310,44 @@ class _Finder:
             raise UnusableError(nothing + hint if skipped or empty is None else empty)
         yield first
         yield from items
+
+
+def is_one_sample(inputs: Any, modality: Modality) -> bool:
+    """Return whether inputs are one sample by their form: a value, or a path that names one file.
+
+    Args:
+        inputs: as for :func:`samples`. For a text model, a string is a text here, and a path names a file of texts.
+        modality: of the model.
+    """
+    if isinstance(inputs, str | os.PathLike):
+        if modality == "text":
+            return isinstance(inputs, str)
+        name = os.fspath(inputs)
+        return name != "-" and (not Path(name).is_dir() if paths.exists(name) else not paths.is_pattern(name))
+    return _is_value(inputs, modality)
+
+
+def _is_value(value: Any, modality: Modality) -> bool:
+    image = sys.modules.get("PIL.Image")
+    return (
+        isinstance(value, bytes | bytearray | memoryview)
+        or (isinstance(value, np.ndarray) and not (modality == "text" and value.ndim))
+        or dataset.is_tensor(value)
+        or (image is not None and isinstance(value, image.Image))
+        or _is_audio(value, modality)
+        or (modality == "audio" and is_tensor_with_rate(value))
+    )
+
+
+def _is_audio(value: Any, modality: Modality) -> bool:
+    """Return whether a value is (samples, rate). For an audio model such a pair is never (sample, label)."""
+    return (
+        modality == "audio"
+        and isinstance(value, tuple)
+        and len(value) == 2
+        and (isinstance(value, Audio) or isinstance(value[0], np.ndarray))
+        and not isinstance(value[1], np.ndarray)
+    )
 
 
 def with_ids(values: Iterable[Any], ids: Iterable[Any] | None) -> Iterator[tuple[str | None, Any]]:

@@ -193,7 +193,7 @@ _SIGNATURES: tuple[tuple[bytes, Modality, str], ...] = (
     (rb"riff\x2e\x91\xcf\x11", "audio", "w64"),
     (rb"Creative Voice File", "audio", "voc"),
     (rb"#!AMR", "audio", "amr"),
-    # The sync word of AC-3 and E-AC-3, twice: one frame after the other says more than 16 bits.
+    # The sync word of AC-3 and E-AC-3, twice: two frames are better evidence than 16 bits.
     (rb"\x0b\x77.{2,4094}?\x0b\x77", "audio", "ac3"),
     (rb"\x7f\xfe\x80\x01|\xfe\x7f\x01\x80", "audio", "dts"),
     (rb"wvpk", "audio", "wavpack"),

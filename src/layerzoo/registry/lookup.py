@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 from layerzoo.errors import NotFoundError, PluginError, UsageError
 from layerzoo.local_files import local_folder
 from layerzoo.paths import LOCK_NAME, REGISTRY_NAME, cache_dir, user_folder
-from layerzoo.registry.index.query import Filters, check_filters, check_limit, check_modality
+from layerzoo.registry.index.query import Filters, check_limit, check_modality, parse_filters
 from layerzoo.registry.index.reader import IndexReader
 
 if TYPE_CHECKING:  # listing models takes as long as importing all of these
@@ -49,12 +49,12 @@ class Inheritance:
         self._specs = specs
 
     def views(self) -> list[int]:
-        """The views that hold them; made where a source is new. Raises: sqlite3.DatabaseError."""
+        """Return the views that contain them; create a view for new sources. Raises: sqlite3.DatabaseError."""
         views = [self._view(key, sources) for key, sources in self._reader.inheritance_scopes()]
         return [view for view in views if view is not None]
 
     def unusable(self) -> list[Declaration]:
-        """The models whose base cannot be used."""
+        """Return the models whose base cannot be used."""
         return self._reader.ask(lambda: self._reader.unusable(self.views()))
 
     def _view(self, key: str, sources: Sequence[IndexedSource]) -> int | None:
@@ -208,7 +208,7 @@ class Registry:
         """
         if pattern is not None:
             filters["pattern"] = pattern
-        if filters.setdefault("installed", True) is not True:
+        if filters.get("installed", True) in (None, False):
             raise UsageError(
                 "a model that is not installed has no declaration here. "
                 "To list such models: layerzoo.registry.registry().entries(installed=False)"
@@ -243,6 +243,20 @@ class Registry:
         """Count the models that match all filters."""
         return self._ask(filters, lambda selection: selection.count())
 
+    def matched_texts(self, **filters: Unpack[Filters]) -> list[str]:
+        """Return the parts of ``text`` that the results match, where no model matches all of its words.
+
+        Args:
+            filters: as for :meth:`ids`.
+        Returns: for ``bird audio``, ``["audio"]``; empty where the results match all words, and without results.
+        """
+        texts = self._ask(filters, lambda selection: selection.matched_texts())
+        return [] if texts == [filters.get("text") or ""] else texts
+
+    def nearest(self, name: str) -> list[str]:
+        """Return the ids and aliases that are most similar to a name, installed or not."""
+        return self._unknown.nearest(name)
+
     def unsized(self, **filters: Unpack[Filters]) -> int:
         """Count the models that a filter by size leaves out because their number of parameters is not known.
 
@@ -252,7 +266,7 @@ class Registry:
             where neither of these two is given.
         Raises: UsageError for a filter or a modality that does not exist.
         """
-        check_filters(filters)
+        parse_filters(filters)
         return self._count_undeclared(filters, "min_params", "max_params")
 
     def undeclared(self, **filters: Unpack[Filters]) -> dict[str, int]:
@@ -264,7 +278,7 @@ class Registry:
             many fit all other filters.
         Raises: as for :meth:`unsized`.
         """
-        check_filters(filters)
+        parse_filters(filters)
         from layerzoo.registry.index.search import TAG_FILTERS
 
         return {name: number for name in TAG_FILTERS if (number := self._count_undeclared(filters, name))}
@@ -392,8 +406,8 @@ class Registry:
             self._changes.announce(model)
 
     def _ask(self, filters: Filters, question: Callable[[Selection], AnswerT]) -> AnswerT:
-        check_filters(filters)
-        return self._reader.ask(lambda: question(self._reader.selection(filters, self._inheritance.views())))
+        parsed = parse_filters(filters)
+        return self._reader.ask(lambda: question(self._reader.selection(parsed, self._inheritance.views())))
 
 
 def _import_key(plugin: PluginManifest) -> str:
@@ -446,9 +460,11 @@ def models(
             descending order. By default the best match of ``text`` comes first, else models are sorted by id.
         limit: the maximal number of models.
         filters: ``modality``, ``plugin``, ``builder``, ``license``, ``min_params``, ``max_params``, ``size_px``,
-            ``rate_hz``, ``width``, ``max_width``, ``task``, ``trained_on``, ``language``, and ``text``, the words of a
-            search. A model that does not declare the filtered value does not match.
-    Raises: UsageError for an unknown filter, modality or sort key, and for a negative limit.
+            ``rate_hz``, ``width``, ``max_width``, ``metric``, ``task``, ``trained_on``, ``language``, and ``text``, the
+            words of a search. A model that does not declare the filtered value does not match.
+            Numbers may be written as on the command line: ``max_params="3M"``, ``size_px="384x256"``.
+    Raises: UsageError for an unknown filter, modality or sort key, for a value that a filter cannot read, and for a
+        negative limit.
 
     >>> [spec.id for spec in layerzoo.models("toy/*")]
     ['toy/next-word']

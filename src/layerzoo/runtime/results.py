@@ -187,7 +187,7 @@ def extraction_provenance(plan: ExtractionPlan) -> dict[str, Any]:
         "image_pooling": dict(plan.row_pools) if plan.pools != plan.row_pools else None,
         "temporal_pool": {name: str(choice) for name, choice in plan.temporal.items()} or None,
         **backbone.variation.to_plain(),
-        "special_tokens": plan.special_tokens if text_inputs else None,
+        "special_tokens": plan.special_tokens if backbone.preprocess.knows_special_tokens else None,
         "sampling": _sampling_of(backbone),
         "overlap": backbone.preprocess.overlap,
         "windows": None if plan.windowing is None else asdict(plan.windowing),

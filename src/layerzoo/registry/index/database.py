@@ -18,7 +18,7 @@ from typing import Any
 from layerzoo.paths import index_name
 
 # A new table, column or kind of row gets a file of its own, so that two versions of layerzoo do not fight over one.
-_VERSION = 5
+_VERSION = 6
 FILE_NAME = index_name(_VERSION)
 _WAIT_S = 300.0
 """How long to wait for another process that compiles files: 100,000 models take 20 s, and 50 s on a busy machine."""
@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS facets (
     tasks TEXT, trained_on TEXT, languages TEXT, called TEXT, brevity INTEGER, has_weights INTEGER);
 CREATE INDEX IF NOT EXISTS facets_by_id ON facets (id, scope);
 CREATE VIRTUAL TABLE IF NOT EXISTS names USING fts5 (id, aliases);
-CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (id, aliases, tasks, summary, facts, detail = column);
+CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (id, aliases, tasks, summary, facts, covered, detail = column);
 CREATE TABLE IF NOT EXISTS views (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE);
 CREATE TABLE IF NOT EXISTS dangling_references (key TEXT PRIMARY KEY, found TEXT);
 CREATE TABLE IF NOT EXISTS aliases (source INTEGER, alias TEXT, target TEXT, UNIQUE (source, alias));

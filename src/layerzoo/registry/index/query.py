@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypedDict
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from layerzoo.errors import UsageError, nearest, nearest_hint
 from layerzoo.modalities import MODALITIES, Modality
@@ -34,6 +35,8 @@ class Match(NamedTuple):
     """The query of the table ``names`` (ids and aliases). A row must match both queries if both are given."""
     tier: Literal["exact", "default", "smallest", "named", "any"] = "any"
     """How the matches are restricted and ordered: see :class:`layerzoo.registry.index.search.Selection`."""
+    text: str = ""
+    """The searched text, for the order of the matches."""
 
 
 def matches(text: str) -> list[Match]:
@@ -41,8 +44,8 @@ def matches(text: str) -> list[Match]:
 
     Every word must be a prefix of a word of the row. The tiers are: models that are called exactly so; the default
     models of the modalities; models with such a task, the smallest first; whole words of the id; prefixes of words of
-    the id; ids that match some of the words; whole words of the summary; prefixes of them; all other matches. Aliases
-    count as ids. The last query includes the matches of all others.
+    the id; ids that match some of the words; whole words of the summary; prefixes of them; of declared words; all other
+    matches. Aliases count as ids. The last query includes the matches of all others.
     """
     words = _searched(text)
     if not words:
@@ -51,7 +54,7 @@ def matches(text: str) -> list[Match]:
     begun = [f"{_phrase(word)} *" for word in words]
     whole_words = " AND ".join(f'"{piece}"' for piece in dict.fromkeys(piece for word in words for piece in word))
     anywhere = _anywhere(words)
-    return [
+    tiers = [
         Match(names=phrases, tier="exact"),
         Match(words=anywhere, tier="default"),
         Match(words=f"{{tasks}} : ({whole_words})", tier="smallest"),
@@ -60,14 +63,29 @@ def matches(text: str) -> list[Match]:
         Match(names=" OR ".join(begun), words=anywhere, tier="named"),
         Match(words=f"{{id aliases summary}} : ({whole_words})"),
         Match(words=f"{{id aliases summary}} : ({anywhere})"),
+        Match(words=f"{{id aliases tasks summary facts}} : ({anywhere})"),
         Match(words=anywhere),
     ]
+    return [tier._replace(text=text) for tier in tiers]
 
 
 def match(text: str) -> Match | None:
     """Return one query for all matches of :func:`matches`, without order."""
     words = _searched(text)
     return Match(words=_anywhere(words)) if words else None
+
+
+def searched_words(text: str) -> list[str]:
+    """Return the words of a text that are searched."""
+    words = [word for word in dict.fromkeys(text.split()) if pieces(word)]
+    return [word for word in words if called(word) not in _STOP_WORDS] or words
+
+
+def any_match(texts: Sequence[str]) -> Match | None:
+    """Return one query for the matches of any of several texts; None if they have no word."""
+    if len(texts) == 1:
+        return match(texts[0])
+    return Match(words=" OR ".join(f"({_anywhere(_searched(text))})" for text in texts))
 
 
 def similar(text: str) -> str | None:
@@ -85,8 +103,7 @@ _STOP_WORDS = frozenset(
 
 def _searched(text: str) -> list[list[str]]:
     """Return the words to search, each as its pieces."""
-    words = [parts for word in dict.fromkeys(text.split()) if (parts := pieces(word))]
-    return [word for word in words if "".join(word).lower() not in _STOP_WORDS] or words
+    return [pieces(word) for word in searched_words(text)]
 
 
 def _anywhere(words: Sequence[Sequence[str]]) -> str:
@@ -111,16 +128,18 @@ class Filters(TypedDict, total=False):
     builder: str | None
     license: str | None
     """Upper and lower case are equal: ``mit``, ``MIT``."""
-    min_params: int | None
-    max_params: int | None
-    size_px: int | tuple[int, int] | None
-    """Height and width of the images or frames that the network receives, in pixels; one number for a square."""
-    rate_hz: int | None
+    min_params: int | str | None
+    """A number, or a text with an optional unit, see :func:`parameter_count`: ``3_000_000``, ``"3M"``."""
+    max_params: int | str | None
+    size_px: int | tuple[int, int] | str | None
+    """Height and width of the images or frames that the network receives, in pixels; one number for a square. A text
+    is read as on the command line: ``"224"``, ``"384x256"``."""
+    rate_hz: int | str | None
     """Sample rate of the audio that the network receives, in Hz."""
-    width: int | None
+    width: int | str | None
     """Number of features of a sample at the model's default layer and pooling."""
-    max_width: int | None
-    metric: Sequence[str] | None
+    max_width: int | str | None
+    metric: str | Sequence[str] | None
     """Conditions on results, all of which must hold: ``imagenet-acc1>=80``, with ``>=``, ``<=``, ``>``, ``<`` or
     ``=``. A metric is named by the words of its dataset and of the metric, joined by hyphens."""
     task: str | None
@@ -134,7 +153,8 @@ class Filters(TypedDict, total=False):
     one character, ``[ab]`` one of some. Upper and lower case are equal. Without these, it is a name: ``resnet50``."""
     text: str | None
     """Words. Each must be a prefix of a word of the id, aliases, summary, tasks, training data, languages, modality,
-    builder or license. Words such as ``for`` and ``models`` are ignored."""
+    builder or license, or of another word for these. Words such as ``for`` and ``models`` are ignored. Where no model
+    matches all words, the models match that match most of them; rare words weigh more."""
     installed: bool | None
     """True (the default) for installed models, False for published ones that are not installed, None for both."""
 
@@ -143,10 +163,6 @@ LARGEST_NUMBER = 2**63 - 1
 """The largest integer of SQLite."""
 _MAX_CHARACTERS = 20_000
 _LONGEST_PATTERN = 500
-_NUMBERS: tuple[Literal["min_params", "max_params", "size_px", "rate_hz", "width", "max_width"], ...] = (
-    *("min_params", "max_params", "size_px"),
-    *("rate_hz", "width", "max_width"),
-)
 
 SORTS = ("id", "modality", "builder", "license", "params", "width", "size_px", "rate_hz")
 """The sort keys. ``size_px`` sorts by area. Any metric is a sort key, too, as in ``imagenet-acc1``."""
@@ -183,24 +199,133 @@ def metric_name(*words: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", joined).strip("-")
 
 
-def check_filters(filters: Filters) -> None:
-    """Check the names and values of filters. Raises: UsageError."""
+def parse_filters(filters: Filters) -> Filters:
+    """Check the names and values of filters, and return them with numbers in place of texts such as ``3M``.
+
+    Args:
+        filters: as the caller of Python or the command line wrote them.
+    Returns: the same conditions: numbers are integers, ``size_px`` is (height, width), ``metric`` is a tuple.
+    Raises: UsageError for an unknown filter, and for a value of another type or out of range.
+    """
     for name in filters:
         if name not in Filters.__annotations__:
             raise no_such("filter", name, list(Filters.__annotations__))
-    if (modality := filters.get("modality")) is not None:
-        check_modality(modality)
-    for condition in filters.get("metric") or ():
+    parsed: Any = {name: value for name, value in filters.items() if value is not None}
+    for name in parsed:
+        try:
+            parsed[name] = _PARSERS[name](parsed[name])
+        except UsageError as error:
+            raise UsageError(f"{name}: {error}") from None
+    if "modality" in parsed:
+        check_modality(parsed["modality"])
+    for condition in parsed.get("metric", ()):
         MetricCondition.parse(condition)
-    if (text := filters.get("text")) is not None:
-        _check_text(text)
-    if (pattern := filters.get("pattern")) is not None:
-        _check_pattern(pattern)
-    for name in _NUMBERS:
-        value = filters.get(name)
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, int) and not 0 <= number <= LARGEST_NUMBER:
-                raise UsageError(f"{name} is a number from 0 to {LARGEST_NUMBER:,}, and this is {_short(number)}")
+    if "text" in parsed:
+        _check_text(parsed["text"])
+    if "pattern" in parsed:
+        _check_pattern(parsed["pattern"])
+    # A missing "installed" selects installed models; None selects all.
+    return {**parsed, **({"installed": None} if filters.get("installed", True) is None else {})}
+
+
+def parameter_count(value: Any) -> int:
+    """Return a number of parameters.
+
+    Args:
+        value: a whole number, or a text with an optional unit k, M, G or B: ``500k``, ``25M``, ``1.5G``.
+    Raises: UsageError.
+    """
+    if isinstance(value, str):
+        parts = re.fullmatch(r"(\d{1,18}(?:\.\d+)?)([kmgb]?)", value.strip().lower())
+        number = int(float(parts[1]) * _UNITS[parts[2]]) if parts else None
+    else:
+        number = _whole(value)
+    return _checked(number, value, "a number of parameters such as 500k, 25M or 1.5G")
+
+
+def image_size(value: Any) -> tuple[int, int]:
+    """Return a size of images in pixels, height first.
+
+    Args:
+        value: the side of a square, (height, width), or a text: ``224``, ``384x256``.
+    Raises: UsageError.
+    """
+    sides = value if isinstance(value, tuple | list) else [value]
+    if isinstance(value, str):
+        sides = re.split("[x×]", value.strip().lower())
+    kind = "a size such as 224 or, height first, 384x256"
+    numbers = [_checked(_whole(side), value, kind) for side in sides]
+    if len(numbers) not in (1, 2):
+        raise _refused(value, kind)
+    return numbers[0], numbers[-1]
+
+
+def _whole_number(value: Any) -> int:
+    return _checked(_whole(value), value, "a whole number")
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number, or the text of one, as an integer; None for another value."""
+    if isinstance(value, str):
+        return int(value) if re.fullmatch(r"\s*\d{1,18}\s*", value) else None
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def _checked(number: int | None, value: Any, kind: str) -> int:
+    """Return a number that is in the range of the index. Raises: UsageError."""
+    if number is None:
+        raise _refused(value, kind)
+    if not 0 <= number <= LARGEST_NUMBER:
+        raise UsageError(f"{_short(number)} is not a number from 0 to {LARGEST_NUMBER:,}")
+    return number
+
+
+def _refused(value: Any, kind: str) -> UsageError:
+    if isinstance(value, str):
+        return UsageError(f"'{value[:100]}' is not {kind}")
+    return UsageError(
+        f"{value if isinstance(value, float) else f'an object of type {type(value).__name__}'} is not {kind}"
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _refused(value, "a text")
+    return value
+
+
+def _availability(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _refused(value, "True, False or None")
+    return value
+
+
+def _conditions(value: Any) -> tuple[str, ...]:
+    """Return one condition on metrics, or several, as a tuple."""
+    conditions = [value] if isinstance(value, str) else value
+    if not isinstance(conditions, tuple | list) or not all(isinstance(condition, str) for condition in conditions):
+        raise _refused(value, "a condition such as 'imagenet-acc1>=80', or a list of conditions")
+    return tuple(conditions)
+
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("modality", "plugin", "builder", "license", "task", "trained_on", "language"), _text),
+    **dict.fromkeys(("pattern", "text"), _text),
+    **dict.fromkeys(("min_params", "max_params"), parameter_count),
+    **dict.fromkeys(("rate_hz", "width", "max_width"), _whole_number),
+    "size_px": image_size,
+    "metric": _conditions,
+    "installed": _availability,
+}
+"""The function that parses the value of each filter."""
 
 
 def _check_text(text: str) -> None:
@@ -215,8 +340,6 @@ def _check_text(text: str) -> None:
 
 def _check_pattern(pattern: str) -> None:
     """Raise UsageError for a pattern that can match nothing."""
-    if not isinstance(pattern, str):
-        raise UsageError(f"a pattern of ids is a text such as 'vit*tiny*', not a {type(pattern).__name__}")
     if not pattern or len(pattern) > _LONGEST_PATTERN:
         raise UsageError(f"a pattern of ids has 1 to {_LONGEST_PATTERN} characters, not {len(pattern):,}")
 
@@ -242,7 +365,9 @@ def check_modality(modality: str) -> None:
 
 
 def check_limit(limit: int | None) -> None:
-    """Raise UsageError for a negative limit."""
+    """Raise UsageError for a negative limit, and for one that is not a whole number."""
+    if isinstance(limit, str) or (limit is not None and _whole(limit) is None):
+        raise UsageError(f"limit: {_refused(limit, 'a whole number')}")
     if limit is not None and not 0 <= limit <= LARGEST_NUMBER:
         raise UsageError(f"a limit is a number from 0, not {_short(limit)}. The largest is {LARGEST_NUMBER:,}")
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from layerzoo.registry.index.query import (
     SORTS,
     MetricCondition,
+    any_match,
     called,
     glob_of,
     match,
     matches,
     metric_name,
     no_such,
+    pieces,
+    searched_words,
 )
 from layerzoo.registry.index.visibility import any_of, listed
 from layerzoo.registry.installed.plugin import USER_NAMESPACE
@@ -66,8 +71,13 @@ class Entry:
 FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Entry))
 
 
+AnswerT = TypeVar("AnswerT")
 _AT_ONCE = 500
 """How many rows are requested in one query."""
+_MOST_WORDS = 4
+"""The maximal number of words of which every combination is tried."""
+_MOST_COUNTED = 2_000
+"""Words with more matches than this count as equally common: counting all matches of a common word takes 10 ms."""
 _METRICS = (
     "SELECT DISTINCT dataset.key, metric.key FROM models, json_each(models.spec, '$.metrics') AS dataset, "
     "json_each(dataset.value) AS metric WHERE typeof(metric.value) IN ('integer', 'real')"
@@ -100,7 +110,7 @@ class Selection:
     Args:
         database: the database of the index.
         visibility: the visible files.
-        filters: see :class:`Filters`.
+        filters: see :func:`layerzoo.registry.index.query.parse_filters`.
         views: the views of the models that have a base: see :class:`layerzoo.registry.index.models.Inheritance`.
 
     ``sort`` and ``limit`` of its methods are those of :meth:`layerzoo.registry.Registry.models`.
@@ -112,6 +122,7 @@ class Selection:
         self._defaults = sorted({model for head in heads for model in head["defaults"].values()})
         self._visibility = visibility
         self._text = filters.get("text") or ""
+        self._texts: list[str] | None = None
         self._conditions, self._values = _conditions(visibility, filters, views)
         for text in filters.get("metric") or ():
             condition = MetricCondition.parse(text)
@@ -137,34 +148,94 @@ class Selection:
 
     def entry(self, model: str) -> Entry | None:
         """Return the entry of one model; None if it does not match."""
-        tables, condition, values = self._question(match(self._text))
+        tables, condition, values = self._question(any_match(self.matched_texts()))
         rows = self._database.rows(f"SELECT f.row FROM {tables} WHERE {condition} AND f.id = ?", (*values, model))
         return next(iter(self._entries([number for (number,) in rows])), None)
 
     def count(self) -> int:
         """Count the models."""
-        tables, condition, values = self._question(match(self._text))
+        return self._with_parts(self._count)
+
+    def _count(self, texts: Sequence[str]) -> int:
+        tables, condition, values = self._question(any_match(texts))
         ((number,),) = self._database.rows(f"SELECT count(*) FROM {tables} WHERE {condition}", values)
         return int(number)
 
     def count_undeclared(self, filter: str) -> int:
         """Count the models that do not declare the value of a filter, one of ``UNDECLARED``."""
-        tables, condition, values = self._question(match(self._text))
+        tables, condition, values = self._question(any_match(self.matched_texts()))
         sql = f"SELECT count(*) FROM {tables} WHERE {condition} AND {UNDECLARED[filter]}"
         ((number,),) = self._database.rows(sql, values)
         return int(number)
 
     def values(self, facet: Literal["builder", "license", "tasks", "trained_on", "languages"]) -> list[str]:
         """Return the distinct values of a facet, sorted."""
-        tables, condition, values = self._question(match(self._text))
+        tables, condition, values = self._question(any_match(self.matched_texts()))
         sql = f"SELECT DISTINCT f.{facet} FROM {tables} WHERE {condition} AND f.{facet} IS NOT NULL"
         texts = {text for (text,) in self._database.rows(sql, values)}
         return sorted({value for text in texts for value in text.split()} if facet in TAG_FILTERS.values() else texts)
 
+    def matched_texts(self) -> list[str]:
+        """Return the text of the search, or the parts of it that match most words where no model matches all words.
+
+        Of two words, two joined ones are tried first: ``mini lm`` is ``minilm``. Then words are left out, as few as
+        possible. Parts with rare words come first.
+        """
+        if self._texts is None:
+            is_matched = len(searched_words(self._text)) < 2 or self._exists(match(self._text))
+            self._texts = [self._text] if is_matched else self._partly_matched()
+        return self._texts
+
+    def _with_parts(self, query: Callable[[Sequence[str]], AnswerT]) -> AnswerT:
+        """Return the answer for the whole text, or for parts of it if that is empty.
+
+        The whole text is not tested beforehand: a query of prefixes reads all rows of each of them.
+        """
+        answer = query(self._texts or [self._text])
+        if answer or self._texts is not None or len(searched_words(self._text)) < 2:
+            return answer
+        self._texts = self._partly_matched()
+        return answer if self._texts == [self._text] else query(self._texts)
+
+    def _partly_matched(self) -> list[str]:
+        words = searched_words(self._text)
+        return self._joined(words) or self._parts(words) or [self._text]
+
+    def _joined(self, words: Sequence[str]) -> list[str]:
+        """Return the text with two adjacent words as one, where models match that."""
+        texts = (" ".join([*words[:i], "".join(words[i : i + 2]), *words[i + 2 :]]) for i in range(len(words) - 1))
+        return [text for text in texts if self._exists(match(text))][:1]
+
+    def _parts(self, words: Sequence[str]) -> list[str]:
+        """Return the largest sets of words that models match, those with rare words first."""
+        counts = {word: number for word in words if (number := self._count_of(word))}
+        rare = sorted(counts, key=lambda word: counts[word])[:_MOST_WORDS]
+        words = [word for word in words if word in rare]
+        for size in range(len(words), 0, -1):
+            parts = [part for part in combinations(words, size) if self._exists(match(" ".join(part)))]
+            if parts:
+                parts.sort(key=lambda part: math.prod(counts[word] for word in part))
+                return [" ".join(part) for part in parts]
+        return []
+
+    def _count_of(self, word: str) -> int:
+        """Return the number of models with a word, up to _MOST_COUNTED; 0 if no model of the index has it."""
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ? LIMIT {_MOST_COUNTED})"
+        whole_word = " AND ".join(f'"{piece}"' for piece in pieces(word))
+        ((number,),) = self._database.rows(sql, (whole_word,))
+        if not number and (query := match(word)):
+            ((number,),) = self._database.rows(sql, (query.words,))
+        return int(number)
+
+    def _exists(self, words: Match | None) -> bool:
+        tables, condition, values = self._question(words)
+        return bool(self._database.rows(f"SELECT 1 FROM {tables} WHERE {condition} LIMIT 1", values))
+
     def _column(self, column: str, sort: str | None, limit: int | None) -> list[Any]:
-        if sort is None and (tiers := matches(self._text)):
-            return self._ranked(column, tiers, limit)
-        return list(self._queried(column, match(self._text), self._order(sort or "id"), limit).values())
+        if sort is None and matches(self._text):
+            return self._with_parts(lambda texts: self._ranked(column, texts, limit))
+        order = self._order(sort or "id")
+        return self._with_parts(lambda texts: list(self._queried(column, any_match(texts), order, limit).values()))
 
     def _order(self, sort: str) -> str:
         """Return the order of a sort key. Raises: UsageError for an unknown one."""
@@ -192,9 +263,10 @@ class Selection:
         quoted = path.replace("'", "''")
         return f"(SELECT json_extract(spec, '{quoted}') FROM models WHERE row = f.model)"
 
-    def _ranked(self, column: str, tiers: Sequence[Match], limit: int | None) -> list[Any]:
+    def _ranked(self, column: str, texts: Sequence[str], limit: int | None) -> list[Any]:
         """Return the matches of one tier after the other, up to the limit, each match once."""
-        maximum = self.count() if limit is None else limit
+        maximum = self._count(texts) if limit is None else limit
+        tiers = (tier for text in texts for tier in matches(text))
         results: dict[int, Any] = {}
         for tier in tiers:
             if len(results) >= maximum:
@@ -212,21 +284,23 @@ class Selection:
         of the zoo; they keep the order of their files, which needs no sorting.
         """
         if tier.tier == "smallest":
-            from layerzoo.registry.index.vocabulary import modalities_of
+            from layerzoo.registry.index.vocabulary import modalities_of, special_tasks
 
-            modalities = ", ".join(f"'{name}'" for name in modalities_of(self._text))
+            modalities = ", ".join(f"'{name}'" for name in modalities_of(tier.text))
             by_modality = f"f.modality NOT IN ({modalities}), " if modalities else ""
             # A tower of another modality, such as the text tower of a detector, has a colon in its id.
-            return f"{by_modality}instr(f.id, ':') > 0, f.params IS NULL, f.params, f.brevity, f.id"
+            special = ", ".join(f"'{task}'" for task in special_tasks(tier.text))
+            by_task = f"coalesce(f.tasks IN ({special}), 0), "
+            return f"{by_modality}{by_task}instr(f.id, ':') > 0, f.params IS NULL, f.params, f.brevity, f.id"
         if tier.tier == "any":
             return "words.rowid"
-        begins = f"instr(' ' || f.called, ' {called(self._text)}') = 0"  # letters and digits, so the quotes are safe
+        begins = f"instr(' ' || f.called, ' {called(tier.text)}') = 0"  # letters and digits, so the quotes are safe
         return f"{begins}, NOT f.has_weights, instr(f.called, ' ') = 0, f.brevity, f.id"
 
     def _restricted(self, tier: Match) -> str:
         """Return a further condition of a tier, in SQL."""
         if tier.tier == "exact":
-            return f" AND instr(' ' || f.called || ' ', ' {called(self._text)} ') > 0"
+            return f" AND instr(' ' || f.called || ' ', ' {called(tier.text)} ') > 0"
         if tier.tier == "default":
             ids = ", ".join(f"'{model}'" for model in self._defaults)  # the schema allows no quotes in an id
             return f" AND f.id IN ({ids})"

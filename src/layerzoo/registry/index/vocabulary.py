@@ -1,4 +1,7 @@
-"""Words that people use for a modality, and the names of languages. They are searched in addition to declarations."""
+"""Words that people use for modalities, tasks and architectures, and the names of languages.
+
+They are searched in addition to declarations.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,66 @@ from collections.abc import Iterable
 SYNONYMS = {
     "vision": "image images picture photo",
     "audio": "sound sounds",
-    "text": "texts nlp",
+    "text": "texts nlp language",
     "video": "videos",
 }
 """The words that find the models of a modality, in addition to its name."""
 
 
+_EMBEDDING = "embedding embeddings feature features"
+_SPEECH = "speech voice spoken speaker verification identification emotion"
+TASK_WORDS = {
+    ("vision", "image-classification"): "recognition",
+    ("vision", "image-feature-extraction"): f"{_EMBEDDING} face faces recognition",
+    ("vision", "zero-shot-image-classification"): _EMBEDDING,
+    ("video", "video-classification"): f"{_EMBEDDING} action actions activity recognition",
+    ("audio", "audio-classification"): f"{_EMBEDDING} sound event events tagging recognition bird music",
+    ("audio", "automatic-speech-recognition"): f"{_SPEECH} asr transcription",
+    ("audio", "feature-extraction"): f"{_SPEECH} {_EMBEDDING} recognition",
+    ("text", "feature-extraction"): f"text {_EMBEDDING}",
+    ("text", "sentence-similarity"): f"text {_EMBEDDING} transformer transformers sbert",
+    ("text", "text-generation"): "language llm generative",
+    ("text", "fill-mask"): "language masked",
+}
+"""The words that find the models of a modality and task, in addition to the name of the task."""
+_SPECIAL_TASKS = ("audio-to-audio", "forced-alignment", "speech-quality-assessment", "text-to-speech")
+"""The tasks whose models come last among those that a word such as speech finds: their features serve few others."""
+_USES = {"audio": "speech voice speaker emotion", "video": "action activity", "vision": "face faces"}
+"""The words for the uses of a modality that are no synonyms of it."""
+
+ARCHITECTURES = {
+    "vit": "vision transformer",
+    "deit": "vision transformer",
+    "mae": "masked autoencoder",
+    "asr": "speech recognition",
+}
+"""The words that abbreviations in ids stand for."""
+
+
+def task_words(modality: str, tasks: Iterable[str]) -> str:
+    """Return the tasks of a model with other words for them, as words to search."""
+    return " ".join(f"{task} {TASK_WORDS.get((modality, task), '')}" for task in tasks)
+
+
+def architecture_words(parts: Iterable[str]) -> str:
+    """Return the words for which the parts of an id stand: ``vit`` is a vision transformer."""
+    return " ".join(words for part in parts if (words := ARCHITECTURES.get(part.lower())))
+
+
 def modalities_of(text: str) -> list[str]:
     """Return the modalities that a word of a text names."""
     words = text.lower().split()
-    return [name for name, synonyms in SYNONYMS.items() if not {name, *synonyms.split()}.isdisjoint(words)]
+    return [
+        name
+        for name, synonyms in SYNONYMS.items()
+        if not {name, *synonyms.split(), *_USES.get(name, "").split()}.isdisjoint(words)
+    ]
+
+
+def special_tasks(text: str) -> list[str]:
+    """Return the special tasks that a text does not name. Their models come last."""
+    words = text.lower().split()
+    return [task for task in _SPECIAL_TASKS if not set(task.split("-")).issubset(words)]
 
 
 LANGUAGES = {
@@ -66,6 +119,11 @@ LANGUAGES = {
 def described(languages: Iterable[str]) -> str:
     """Return the codes of languages with their names, as words to search."""
     return " ".join(f"{code} {LANGUAGES.get(code, '')}" for code in languages)
+
+
+def covered_languages(languages: Iterable[str]) -> str:
+    """Return the names of the languages that a multilingual model covers without declaring them, as words to search."""
+    return " ".join(LANGUAGES.values()) if "multilingual" in languages else ""
 
 
 def language_code(language: str) -> str:

@@ -157,7 +157,13 @@ class Index:
         self._insert_facets(source, searchable)
 
     def _insert_facets(self, scope: int, models: list[IndexedModel]) -> None:
-        from layerzoo.registry.index.vocabulary import SYNONYMS, described
+        from layerzoo.registry.index.vocabulary import (
+            SYNONYMS,
+            architecture_words,
+            covered_languages,
+            described,
+            task_words,
+        )
 
         ((last,),) = self._database.rows("SELECT coalesce(max(row), 0) FROM facets")
         aliases = self._aliases_of(models)
@@ -179,11 +185,13 @@ class Index:
                 f"{is_.modality} {SYNONYMS.get(is_.modality, '')} {is_.builder or ''} {is_.license or ''} "
                 f"{' '.join(is_.trained_on)} {described(is_.languages)}"
             )
-            texts = (model.id, " ".join(names[1:]), " ".join(is_.tasks), model.summary, facts)
+            other_names = f"{' '.join(names[1:])} {architecture_words(pieces(model.id))}"
+            tasks = task_words(is_.modality, is_.tasks)
+            texts = (model.id, other_names, tasks, model.summary, facts, covered_languages(is_.languages))
             words.append((row, *(" ".join(pieces(text)) for text in texts)))
         self._database.write_many(f"INSERT INTO facets VALUES ({', '.join('?' * 18)})", facets)
-        columns = "rowid, id, aliases, tasks, summary, facts"
-        self._database.write_many(f"INSERT INTO words ({columns}) VALUES (?, ?, ?, ?, ?, ?)", words)
+        columns = "rowid, id, aliases, tasks, summary, facts, covered"
+        self._database.write_many(f"INSERT INTO words ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", words)
         self._database.write_many("INSERT INTO names (rowid, id, aliases) VALUES (?, ?, ?)", [row[:3] for row in words])
 
     def _aliases_of(self, models: list[IndexedModel]) -> dict[int, list[str]]:
