@@ -77,6 +77,18 @@ def test_a_choice_of_layers_has_their_provenance(tmp_path: Path) -> None:
         assert len(Features.join([chosen, alone])) == 2
 
 
+def test_merged_runs_are_compared_run_by_run() -> None:
+    both = Features.merge({"a": extract(), "b": extract(layer="head")})
+    later = Features.merge({"a": extract(), "b": extract(layer="head", weights="random:0")})
+    assert len(Features.join([both, both])) == 2
+    with pytest.raises(UsageError, match="differ in run b: weights: "):
+        Features.join([both, later])
+    assert len(Features.join([both[["a/block.0"]], later[["a/block.0"]]])) == 2
+    alone = Features(("x",), {"a/block.0": later["a/block.0"]}, extract().provenance)
+    with pytest.raises(UsageError, match="differ in the runs that were merged: a, then none"):
+        Features.join([later[["a/block.0"]], alone])
+
+
 def test_companions_of_the_same_name_must_agree() -> None:
     runs = [
         {"weights": {"sha256_by_layer": {"a": "0"}, "sha256": {"vocab.txt": vocabulary, name: "1"}}}

@@ -123,6 +123,10 @@ def test_clips_of_a_video_network_are_pooled_or_kept(home: Path, clips: list[Pat
     np.testing.assert_allclose(kept.values, np.stack(halves, axis=1), atol=1e-6)
     assert kept.times_s == ((0.12, 1.12),) * 2
     assert kept.frame_numbers == ((3, 28),) * 2
+    assert pooled.frame_numbers == ()
+    whole = layerzoo.extract("mine/m", clips[:2])
+    assert whole.frame_numbers == ((6, 18, 31, 43),) * 2
+    assert [row.frame_numbers for row in whole] == list(whole.frame_numbers)
     dense = layerzoo.extract("mine/m", clips[0], sampling="every:2", clips=3)
     assert dense.values.shape == pooled.values[:1].shape
     assert not np.array_equal(dense.values, pooled.values[:1])

@@ -120,8 +120,9 @@ class Features:
     """The times of frames at the layers where they differ from ``times_s``: see :meth:`frame_times_s`."""
 
     frame_numbers: tuple[tuple[int, ...], ...] = ()
-    """For each sample, the numbers of its frames in the video, from 0, in the order of display; for clips, those of
-    their first frames. Given with ``times_s`` for videos."""
+    """For each sample, the numbers of its frames in the video, from 0, in the order of display; of several clips, those
+    of their first frames. Given with ``times_s`` for videos; and, with any pooling, for a network that takes a video as
+    one clip, whose frames they are. ``cache=True`` keeps none."""
 
     def __post_init__(self) -> None:
         arrays = {name: _normalised(name, array, len(self.ids)) for name, array in self.by_layer.items()}

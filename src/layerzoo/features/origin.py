@@ -12,10 +12,12 @@ _SAME = (
     *("image_pooling", "temporal_pool", "sampling"),
 )
 """Parts of a provenance that decide which features a layer has. Rows that differ in them do not fit in one table."""
-_RECORDED = ("weights", "preprocess", "precision", "dtype", "device", "versions", "args", "local_files")
+_RECORDED = ("weights", "preprocess", "precision", "dtype", "device", "versions", "args", "local_files", "merged")
 """Parts in which runs may differ. Every distinct run is then recorded."""
 _BY_LAYER = ("layers", "pooling", "image_pooling", "temporal_pool", "batch_dependent", "random")
 """Parts of a provenance that have a value for each layer."""
+_MERGED = "merged"
+"""The key for the provenance of merged runs, by name."""
 OTHER_RUNS = "other_runs"
 """The key for the provenance of the runs after the first."""
 
@@ -62,9 +64,17 @@ def of_layers(provenance: Mapping[str, Any], layers: Iterable[str]) -> dict[str,
         "seed": not reduced.get("random"),
     }
     reduced |= {name: None for name, is_none in is_default.items() if is_none and name in reduced}
+    if _MERGED in reduced:
+        of_runs = {run: _layers_of_merged(run, part, chosen) for run, part in reduced[_MERGED].items()}
+        reduced[_MERGED] = {run: of_layers(reduced[_MERGED][run], names) for run, names in of_runs.items() if names}
     if OTHER_RUNS in reduced:
         reduced[OTHER_RUNS] = [of_layers(run, chosen) for run in reduced[OTHER_RUNS]]
     return reduced
+
+
+def _layers_of_merged(run: str, provenance: Mapping[str, Any], chosen: Iterable[str]) -> list[str]:
+    """Return the layers of a run that are chosen of merged features, where ``norm`` may be called ``RUN/norm``."""
+    return [layer for layer in provenance.get("layers", ()) if not {layer, f"{run}/{layer}"}.isdisjoint(chosen)]
 
 
 def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -72,6 +82,13 @@ def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterato
         if name in first and name in second and first[name] != second[name]:
             yield name, first[name], second[name]
     yield from _weights_differences(first.get("weights"), second.get("weights"))
+    merged, other_merged = first.get(_MERGED) or {}, second.get(_MERGED) or {}
+    if merged.keys() != other_merged.keys():
+        yield "the runs that were merged", ", ".join(merged) or "none", ", ".join(other_merged) or "none"
+        return
+    for run in merged:
+        for name, value, later in _differences(merged[run], other_merged[run]):
+            yield f"run {run}: {name}", value, later
 
 
 def _weights_differences(first: Any, second: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -92,8 +109,8 @@ def _weights_differences(first: Any, second: Any) -> Iterator[tuple[str, Any, An
             if files[name] != other_files[name]:
                 yield f"the sha256 of {name}", files[name], other_files[name]
     else:
-        identity, other = files or first.get("source"), other_files or second.get("source")
-        if identity is not None and other is not None and identity != other:
+        identity, other = files or first.get("source") or tensors, other_files or second.get("source") or other_tensors
+        if identity and other and identity != other:
             yield "weights", identity, other
     if first.get("changed") != second.get("changed"):
         yield "the tensors that changed after loading", _changed(first), _changed(second)

@@ -28,6 +28,8 @@ class InputRow:
     """Time of a video frame, in seconds from the start of the video; of a clip, that of its first frame."""
     frame_number: int | None = None
     """Number of a video frame in its video, from 0, in the order of display."""
+    clip_frames: tuple[int, ...] = ()
+    """Numbers of the frames of a clip that is the only row of its sample."""
     start_s: float = 0.0
     """Start of a row of audio, in seconds from the start of the recording."""
     interval_s: tuple[float, float] | None = None

@@ -45,6 +45,8 @@ class PendingSample:
     """Number of the row → the time of a video frame."""
     frame_numbers: dict[int, int] = field(default_factory=dict)
     """Number of the row → the number of a video frame in its video."""
+    clip_frames: tuple[int, ...] = ()
+    """The numbers of the frames of a video that is one clip."""
     starts_s: dict[int, float] = field(default_factory=dict)
     """Number of the row → the start of a row of audio in its recording."""
     interval_s: tuple[float, float] | None = None
@@ -86,6 +88,7 @@ class PendingSamples:
                 sample.times_s[number] = row.time_s
             if row.frame_number is not None:
                 sample.frame_numbers[number] = row.frame_number
+            sample.clip_frames = row.clip_frames
             sample.starts_s[number] = row.start_s
             if isinstance(result, SampleError):
                 sample.error = result

@@ -61,7 +61,7 @@ def features_of(plan: ExtractionPlan, samples: list[PendingSample], recordings: 
         errors=failed,
         provenance=extraction_provenance(plan),
         report=dict(report),
-        frame_numbers=tuple(_frame_numbers(sample) for sample, _ in succeeded) if plan.keeps_frames else (),
+        frame_numbers=_frame_numbers([sample for sample, _ in succeeded], plan),
         start_s=tuple(start for start, _ in intervals),
         end_s=tuple(end for _, end in intervals),
         **_times_of([sample for sample, _ in succeeded], plan),
@@ -164,8 +164,16 @@ def _times(sample: PendingSample) -> tuple[float, ...]:
     return tuple(sample.times_s.get(number, math.nan) for number in range(sample.done))
 
 
-def _frame_numbers(sample: PendingSample) -> tuple[int, ...]:
-    return tuple(sample.frame_numbers[number] for number in range(sample.done) if number in sample.frame_numbers)
+def _frame_numbers(samples: Sequence[PendingSample], plan: ExtractionPlan) -> tuple[tuple[int, ...], ...]:
+    """Return the numbers of the frames of each sample; empty without any, and for cached features, which keep none."""
+    if plan.keeps_frames:
+        return tuple(
+            tuple(sample.frame_numbers[number] for number in range(sample.done) if number in sample.frame_numbers)
+            for sample in samples
+        )
+    if plan.reuse is not None or not any(sample.clip_frames for sample in samples):
+        return ()
+    return tuple(sample.clip_frames for sample in samples)
 
 
 def extraction_provenance(plan: ExtractionPlan) -> dict[str, Any]:

@@ -96,13 +96,16 @@ class VideoPreprocessor(Preprocessor):
             return
         frames = chain.from_iterable(repeat(part, part.facts["times"]) for part in parts)
         for first in frames:
-            clip = chain([first], islice(frames, self.declared.frames - 1))
+            numbers: list[int] = []
+            clip = _noted(chain([first], islice(frames, self.declared.frames - 1)), numbers)
             if self._clip is not None:
                 row = self._clip_of(part.data for part in clip)
             else:
                 row = _stacked([self._image.row_of_part(part) for part in clip])
             if self.declared.clips > 1:
                 row = replace(row, time_s=first.facts["time_s"], frame_number=first.facts["number"])
+            else:
+                row = replace(row, clip_frames=tuple(numbers))
             yield row
 
     def _clip_of(self, images: Iterable[Any]) -> InputRow:
@@ -126,6 +129,13 @@ class VideoPreprocessor(Preprocessor):
             pixels = np.zeros((3, *self._image.declared.size_px), np.float32)
             return _stacked([InputRow({"pixels": pixels})] * self.declared.frames)
         return self._clip_of([example_image(self._image.declared.size_px)] * self.declared.frames)
+
+
+def _noted(clip: Iterable[Part], numbers: list[int]) -> Iterator[Part]:
+    """Yield the frames of a clip, and add their numbers to a list."""
+    for part in clip:
+        numbers.append(part.facts["number"])
+        yield part
 
 
 _FRAMES_AT_ONCE = 64
