@@ -71,10 +71,7 @@ def export(backbone: Backbone, path: str | os.PathLike[str], to: ExportFormat | 
     batches = _compared_batches(backbone, example, varying)
     with _scratch(target) as scratch:
         try:
-            if chosen == "onnx":
-                run = _write_onnx(program, backbone, varying, scratch)
-            else:
-                run = _write_pt2(program, scratch)
+            run = _write_onnx(program, backbone, varying, scratch) if chosen == "onnx" else _write_pt2(program, scratch)
         except OSError as error:
             raise OutputError(f"{target} cannot be written: {error.strerror or error}", path=target) from error
         difference = _compare(backbone, run, batches)
