@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,9 @@ def test_an_unknown_layer_is_an_error_of_a_layer_and_is_not_found():
 
 def test_a_cache_that_cannot_be_written_is_not_wrong_usage():
     assert CacheError("the disk is full").exit_code == UnavailableError.exit_code != UsageError.exit_code
+
+
+def test_no_message_has_an_article_before_the_name_of_a_type() -> None:
+    source = Path(errors.__file__).parent
+    lines = [line for path in source.rglob("*.py") for line in path.read_text(encoding="utf-8").splitlines()]
+    assert not [line for line in lines if re.search(r"\b(a|an) \{type\(", line)]

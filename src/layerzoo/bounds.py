@@ -121,7 +121,8 @@ def _limit(key: str) -> int | None:
 
 
 def _settings(data: Any) -> Iterator[tuple[str, str, Any]]:
-    """Every setting within a JSON value: where it is, its key, and its value. Without recursion: values are deep."""
+    """Yield every setting within a JSON value: its prefix, its key and its value. Without recursion: values may be
+    deep."""
     open_values: list[tuple[str, Any]] = [("", data)]
     while open_values:
         prefix, value = open_values.pop()

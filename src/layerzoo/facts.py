@@ -25,7 +25,7 @@ from layerzoo.spec import Layer, ModelSpec, Preprocess, layer_from_dict, preproc
 if TYPE_CHECKING:
     from layerzoo.registry import PluginManifest, Registry
 
-_FORMAT = 13
+_FORMAT = 14
 
 
 def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:
@@ -148,7 +148,7 @@ files, 0.4 ms."""
 
 
 def _code_state(chain: list[ModelSpec], zoo: Registry) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of the files of the plugins that make a network. Nothing is imported or read."""
+    """Return name, size and modification time of the code of a model's plugins. Nothing is imported or read."""
     manifests: dict[str, PluginManifest] = {}
     for link in chain:
         plugins = [zoo.builder_plugin(link.builder), *([zoo.plugin(link.namespace)] if link.plugin else [])]
@@ -166,7 +166,7 @@ def _package_state(manifest: PluginManifest) -> list[tuple[str, int, int]]:
         folders[:] = sorted(name for name in folders if name != "__pycache__" and not name.startswith("."))
         for name in sorted(files):
             path = Path(folder, name)
-            if name.endswith(_CODE) and path != registry_file:  # what that declares of the model is known
+            if name.endswith(_CODE) and path != registry_file:  # the digest already covers the declaration of the model
                 with contextlib.suppress(OSError):
                     state = path.stat()
                     states.append((str(path.relative_to(package)), state.st_size, state.st_mtime_ns))

@@ -28,7 +28,7 @@ _FARTHEST_FRAME = 60
 
 
 class _Scope:
-    """A hook that runs. refused: the first connection that was asked for."""
+    """A running hook. refused: the error for its first refused connection."""
 
     def __init__(self, model: str) -> None:
         self.model = model
@@ -36,7 +36,7 @@ class _Scope:
 
 
 class _Here(threading.local):
-    """Of this thread: the hook that runs in it, and how many of layerzoo's own requests it is in."""
+    """The state of one thread: the hook that runs in it, and the number of layerzoo's own requests that are active."""
 
     scope: _Scope | None = None
     own_requests = 0
@@ -57,8 +57,8 @@ def without_network(model: str) -> Iterator[None]:
 
     Args:
         model: the model that is worked on, for the message.
-    Raises: OutsideRepositoryError for the first connection that was asked for, even where a library went on without it:
-        what came of that depends on the network.
+    Raises: OutsideRepositoryError for the first refused connection, even if a library continued without it: the result
+        would depend on the network.
     """
     _install()
     scope = _Scope(model)
@@ -80,7 +80,7 @@ def without_network(model: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def own_network() -> Iterator[None]:
-    """Let connections of this thread pass: layerzoo fetches a pinned file, which a hook may ask it for."""
+    """Allow connections of this thread inside the block: layerzoo fetches a pinned file, also on behalf of a hook."""
     _here.own_requests += 1
     try:
         yield
@@ -89,7 +89,7 @@ def own_network() -> Iterator[None]:
 
 
 def _install() -> None:
-    """Once a process: an audit hook cannot be removed. Where no hook of a plugin runs, nothing is changed.
+    """Install the audit hook once per process: it cannot be removed. It has no effect unless a hook of a plugin runs.
 
     Python 3.11 has no audit event for a thread that starts, so ``Thread.start`` notes in which hook it was called.
     """

@@ -9,7 +9,7 @@ from math import prod
 
 from layerzoo.errors import LayerError, UnknownLayerError, nearest, nearest_hint
 from layerzoo.printable import shorten
-from layerzoo.spec import Layer
+from layerzoo.spec import IN_MEMORY, Layer
 
 __all__ = ["parse_address", "select"]
 
@@ -31,7 +31,7 @@ _DEPTH = re.compile(r"@(0(\.\d+)?|1(\.0+)?|\.\d+)")
 
 
 def expand(name: str, path: str) -> Iterator[tuple[str, str]]:
-    """Pairs of (name, path) for a declaration such as ``block.{0..11}: blocks.{0..11}``.
+    """Yield the pairs of (name, path) for a declaration such as ``block.{0..11}: blocks.{0..11}``.
 
     The n-th range of the name belongs to the n-th range of the path; both have the same length. Several ranges give
     every combination. Without a range, the pair itself.
@@ -59,7 +59,7 @@ def expand(name: str, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _filled(text: str, numbers: Sequence[int]) -> str:
-    """Put a number in the place of each range."""
+    """Replace each range by a number."""
     remaining = iter(numbers)
     return _RANGE.sub(lambda _: str(next(remaining)), text)
 
@@ -170,7 +170,7 @@ def _selected(layers: Sequence[Layer], by_name: dict[str, Layer], selector: str,
 def unknown_layer(name: str, names: Sequence[str], model: str, layers: Sequence[Layer] = ()) -> UnknownLayerError:
     """Return the error for an unknown layer, with the nearest names.
 
-    layers: those of the model, if the module of a layer may have been asked for.
+    layers: those of the model; empty if the name cannot be that of a module.
     """
     close = [layer.name for layer in layers if layer.module == name]
     if close:
@@ -181,8 +181,13 @@ def unknown_layer(name: str, names: Sequence[str], model: str, layers: Sequence[
         close = nearest(name, names)
         hint = nearest_hint(close)
     return UnknownLayerError(
-        f"{model} has no layer '{name}'. {hint}All {len(names)}: zoo layers {model}", asked=name, nearest=close
+        f"{model} has no layer '{name}'. {hint}All {len(names)}: {listing(model)}", asked=name, nearest=close
     )
+
+
+def listing(model: str) -> str:
+    """Return how a user lists the layers of a model: a command, or Python for a module in memory."""
+    return "backbone.spec.layers" if model.startswith(f"{IN_MEMORY}/") else f"zoo layers {model}"
 
 
 def _submodule(selector: str) -> Layer:

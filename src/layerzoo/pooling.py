@@ -56,19 +56,22 @@ POOLINGS: dict[str, Pooling] = {
 """Every pooling by its name."""
 
 
-def check_pooling(pool: str, layer: Layer, *, model: str, masked: bool, cls_token: bool) -> None:
+def check_pooling(
+    pool: str, layer: Layer, *, model: str, masked: bool, cls_token: bool, is_in_memory: bool = False
+) -> None:
     """Refuse a pooling that the layer's axes or a missing mask do not allow.
 
     pool: its name; one of a plugin is only compared with the axes. model: the model's id, for the message.
     masked: whether samples of this model differ in length, so that positions need a mask.
     cls_token: whether the first token of every input is a classification token (text).
+    is_in_memory: whether the network is a module of the caller, and not of a registry.
     Raises: PoolingError, which names the poolings that would do.
     """
     if pool not in POOLINGS and not is_of_plugin(pool):
         close = nearest(pool, list(POOLINGS))
         hint = nearest_hint(close)
         raise PoolingError(f"there is no pooling '{pool}'. {hint}All: {', '.join(POOLINGS)}")
-    if reason := _misfit(pool, layer, masked, cls_token):
+    if reason := _misfit(pool, layer, masked, cls_token, is_in_memory):
         fitting = [name for name in POOLINGS if not _misfit(name, layer, masked, cls_token)]
         raise PoolingError(f"{model}, layer {layer.name}: pool='{pool}' {reason}. Possible here: {', '.join(fitting)}")
 
@@ -78,16 +81,20 @@ def is_of_plugin(pool: str) -> bool:
     return "/" in pool
 
 
-def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool) -> str | None:
+def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool, is_in_memory: bool = False) -> str | None:
     if masked and layer.last_tokens is not None:
         return f"cannot tell which of the last {layer.last_tokens} tokens are padding, as samples differ in length"
     if pool == "none":
         return None
     axes = layer.axes
     if axes is None:
+        declaration = (
+            f"layerzoo.wrap(module, layers=[{_layer_code(layer)}])"
+            if is_in_memory
+            else f"{layer.name}: {{module: {layer.module or '.'}, axes: batch token channel}}"
+        )
         return (
-            "needs to know the axes of the activation, and a trace cannot tell them: declare them, as in "
-            f"{layer.name}: {{module: {layer.module or '.'}, axes: batch token channel}}"
+            f"needs to know the axes of the activation, and a trace cannot tell them: declare them, as in {declaration}"
         )
     positions = [axis for axis in axes if axis in POSITION_AXES]
     axis_names = " ".join(axes)
@@ -112,6 +119,21 @@ def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool) -> str | Non
     if (pool in {"std", "statistics", "gram"} or is_of_plugin(pool)) and not positions:
         return f"needs positions to run over, and the axes are '{axis_names}'"
     return None
+
+
+def _layer_code(layer: Layer) -> str:
+    """Return an expression of Python for a layer, with the usual axes for the number of its axes."""
+    axes = _USUAL_AXES.get(1 + len(layer.shape or (0, 0)), _USUAL_AXES[3])
+    address = layer.address if layer.module else f".{layer.address}"
+    return f"layerzoo.Layer(name='NAME', module='{address}', axes={axes})"
+
+
+_USUAL_AXES = {
+    2: ("batch", "channel"),
+    3: ("batch", "token", "channel"),
+    4: ("batch", "channel", "height", "width"),
+    5: ("batch", "channel", "frame", "height", "width"),
+}
 
 
 def width(pool: str, layer: Layer, temporal: TemporalChoice | None = None) -> int | None:

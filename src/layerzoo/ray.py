@@ -62,7 +62,8 @@ class ExtractBatch:
         """
         if not isinstance(batch, Mapping):
             raise UsageError(
-                f"a batch is a mapping of columns, and this is a {type(batch).__name__}: batch_format='numpy'"
+                f"a batch is a mapping of columns, and this is an object of type {type(batch).__name__}: "
+                "batch_format='numpy'"
             )
         if self.column not in batch:
             raise UsageError(f"there is no column {self.column!r}. Columns: {', '.join(map(str, batch))}")

@@ -42,6 +42,9 @@ __all__ = [
 KINDS: dict[str, str] = {"vision": "image", "audio": "audio", "text": "text", "video": "video"}
 """The ``kind`` of the preprocess of each modality."""
 
+IN_MEMORY = "memory"
+"""The ``builder`` of a network that is a module of the caller: see ``layerzoo.wrap``."""
+
 AXES = ("batch", "token", "time", "height", "width", "depth", "frame", "window", "object", "channel")
 """The names of the axes of an activation. `token` is a sequence of patches or word pieces, `time` a sequence of audio
 frames, `frame` a sequence of video frames, and `window` the parts of an image that are processed one by one; `depth` is

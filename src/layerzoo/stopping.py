@@ -73,7 +73,7 @@ def uninstall() -> None:
 
 
 def leave_quietly() -> None:
-    """Have Ctrl-C end the process at once, for the time in which the interpreter shuts down.
+    """Make Ctrl-C end the process at once while the interpreter shuts down.
 
     Python's own handler would print a traceback then.
     """
@@ -157,7 +157,8 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 
 def _look_again(_: int, frame: FrameType | None) -> None:
-    """Raise again where the exception was lost, as in a bare ``except`` of a library; end what unwinds for too long."""
+    """Raise again if the exception was lost, as in a bare ``except`` of a library; end the process if unwinding takes
+    too long."""
     assert _state.number is not None
     if time.monotonic() - _state.since > _PATIENCE_S:
         end(Stopped(_state.number))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def test_a_row_that_does_not_exist_is_an_index_error(position: int) -> None:
         ((0, 1), re.escape("not by (0, 1). For a layer of some rows: features[rows][layer]")),
         ({1}, "not by {1}"),
         ([True], "a mask of 1 bools for 20 rows"),
-        (np.zeros((20, 3), bool), "not by a ndarray"),
+        (np.zeros((20, 3), bool), "not by an object of type ndarray"),
         (slice("norm", "x"), "a slice of features has positions"),
     ],
     ids=str,
@@ -145,6 +146,19 @@ def test_a_tensor_shares_the_memory_of_a_layer() -> None:
     assert torch.equal(TWO.to_torch("block.1"), torch.tensor(VALUES[:, :2]))
     with pytest.raises(UsageError, match="differ in shape, and a tensor has one"):
         RAGGED.to_torch()
+
+
+def test_the_error_for_several_layers_names_the_function_that_was_called() -> None:
+    functions: dict[str, Callable[[], object]] = {
+        r"'\.values' is": lambda: TWO.values,
+        r"'\.shape' is": lambda: TWO.shape,
+        r"to_torch\(\) without a name is": lambda: TWO.to_torch(),
+        r"numpy.asarray\(features\) is": lambda: np.asarray(TWO),
+        r"numpy.asarray\(row\) is": lambda: np.asarray(TWO[0]),
+    }
+    for message, function in functions.items():
+        with pytest.raises(UsageError, match=rf"{message} for one layer, and these features have 2: norm, block.1"):
+            function()
 
 
 def test_a_csv_file_has_the_ids_and_the_exact_numbers(tmp_path: Path) -> None:
@@ -275,6 +289,7 @@ def test_a_notebook_shows_the_layers_and_the_first_rows_without_markup_of_an_id(
     assert "<th>norm (3)</th>" in shown
     assert "<td>&lt;b&gt;</td>" in shown
     assert len(shown) < 2000
+    assert "Features of toy/next-word: 1 sample<" in features[:1]._repr_html_()
 
 
 def test_the_repr_of_a_model_and_of_a_layer_is_one_short_line() -> None:

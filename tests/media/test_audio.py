@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from layerzoo.errors import SampleError
 from layerzoo.media.audio import decode
-from layerzoo.media.audio_input import Audio
+from layerzoo.media.audio_input import Audio, with_array
+from layerzoo.media.count import known_count
+from layerzoo.media.sample import Sample, UnusableError
+from layerzoo.media.samples import samples as samples_of
 from layerzoo.media.windows import windows
 
 RATE = 16_000
@@ -132,11 +136,32 @@ class TestRefusals:
 
     def test_invalid_arrays_are_refused(self, mono: Any) -> None:
         assert "an array of shape (159414,)" in refusal(mono)
-        assert "samples of shape (2, 16000)" in refusal(Audio(np.zeros((2, 16_000)), RATE))
+        assert "(2, 16000): an array of audio is (time,) or (time, channel). Next: transpose" in refusal(
+            Audio(np.zeros((2, 16_000)), RATE)
+        )
+        assert "65 channels, at most 64" in refusal(Audio(np.zeros((100, 65)), RATE))
         assert "samples of bool" in refusal(Audio(np.zeros(9, bool), RATE))
         assert "a sample rate of 0 Hz" in refusal(Audio(np.zeros(9), 0))
         for rate in (float("nan"), float("inf"), 16_000.5, "16000"):
             assert "Audio(samples, sample_rate_hz)" in refusal((np.zeros(9), rate))
+
+
+class TestTensors:
+    """Tensors with a sample rate, in the axes of torchaudio.load."""
+
+    def test_a_tensor_equals_the_array_of_its_samples(self, mono: Any) -> None:
+        stereo = np.stack([mono, mono[::-1]], axis=1)
+        for tensor, array in ((torch.tensor(mono), mono), (torch.tensor(stereo.T.copy()), stereo)):
+            for source in ((tensor, RATE), Audio(tensor, RATE)):  # type: ignore[arg-type]
+                np.testing.assert_array_equal(decode(with_array(source), RATE), decode((array, RATE), RATE))
+                (sample,) = samples_of(source, "audio")
+                assert isinstance(sample, Sample)
+                assert sample.source is source
+                assert known_count(source, "audio") == 1
+
+    def test_a_tensor_of_time_and_channel_is_refused(self) -> None:
+        with pytest.raises(UnusableError, match=r"\(16000, 2\): a tensor of audio is \(channel, time\).*transpose it"):
+            with_array((torch.zeros(16_000, 2), RATE))
 
 
 class TestWindows:

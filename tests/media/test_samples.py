@@ -20,6 +20,7 @@ from layerzoo.media.audio_input import Audio
 from layerzoo.media.kinds import kind_of_inputs
 from layerzoo.media.samples import Sample
 from layerzoo.media.samples import samples as find
+from layerzoo.media.sniff import looks_like
 
 torch_data = pytest.importorskip("torch.utils.data")
 torch = pytest.importorskip("torch")
@@ -181,6 +182,28 @@ class TestNames:
         advice = "A string is a path. For a text, pass a list: [text]"
         assert message == f"a lovely day: no such file or folder. {advice}"
         assert refusal("is this a question?", "text").endswith(f"no file matches this pattern. {advice}")
+
+    def test_a_name_of_the_command_line_explains_where_texts_are_read(self) -> None:
+        assert refusal(Path("a lovely day"), "text").endswith(". A text is a line of a file, or of standard input: -")
+
+    @pytest.mark.parametrize("url", ["https://example.com/a.png", "s3://bucket/*.jpg", "https://example.com/a?b=1"])
+    def test_a_url_is_read_by_runs_only(self, url: str) -> None:
+        assert "a URL, and files at URLs are read by runs only. Next: zoo run URL" in refusal(url)
+        assert refusal(url, "text").endswith("or download it")
+
+    def test_a_pdf_document_is_neither_text_nor_an_image(self, tmp_path: Path) -> None:
+        (tmp_path / "x.pdf").write_bytes(b"%PDF-1.4\n1 0 obj\n")
+        assert refusal(tmp_path / "x.pdf", "text").endswith("not text: looks like a PDF document")
+        with (tmp_path / "x.pdf").open("rb") as file:
+            assert looks_like(file) == "looks like a PDF document"
+
+    def test_declared_axes_are_refused_for_what_is_no_array(self, photos: Path) -> None:
+        with pytest.raises(InputError, match="declare an array of images in memory, and the input is a path"):
+            find("photos", "vision", layout="NHWC")
+        image = Image.open("photos/b.jpg")
+        for value, layout in ((Path("photos/b.jpg"), "NHWC"), (image, "NCHW"), (torch.ones(3, 2, 2), None)):
+            (failure,) = find([value], "vision", layout=layout, value_range=(0, 1))  # type: ignore[arg-type]
+            assert "declare an array of images" in str(failure)
 
     def test_column_is_refused_for_other_kinds_than_text(self) -> None:
         assert "column='x'" in refusal(["a.jpg"], column="x")

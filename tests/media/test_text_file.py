@@ -209,9 +209,17 @@ class TestJsonLines:
         found = texts(written(tmp_path / "t.jsonl", "\n".join(rows)))
         assert found[0] == "a"
         assert found[1].startswith("[not JSON: Expecting property name")
-        assert found[2:6] == ["[no text: null]", "[no text: the value is a int]", "[no 'text' among x]", "[empty line]"]
+        assert found[2:6] == [
+            "[no text: null]",
+            "[no text: the value is of type int]",
+            "[no 'text' among x]",
+            "[empty line]",
+        ]
         assert found[6].startswith("[not JSON: ")
-        assert found[7:] == ["[no text: the value is a int]", "[not valid Unicode: a lone surrogate at character 0]"]
+        assert found[7:] == [
+            "[no text: the value is of type int]",
+            "[not valid Unicode: a lone surrogate at character 0]",
+        ]
 
 
 class TestParquet:

@@ -51,7 +51,7 @@ def test_a_flipped_bit_in_a_converted_checkpoint_is_detected_before_its_use(
     entries = read_header(kept)
     at = {"header": 20, "tensor that is used": entries["hidden.weight"].start + 5}.get(place, entries["unused"].start)
     kept.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
-    state = [verdict.state for verdict in verdicts(Inventory.taken(registry()))]
+    state = [verdict.state for verdict in verdicts(Inventory.collect(registry()))]
     assert state == ["damaged"]
     found = loaded()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())

@@ -199,6 +199,29 @@ def test_a_flat_chain_of_layers_has_stages_and_no_blocks() -> None:
     }
 
 
+class BareConvolutions(nn.Module):
+    """A small network as a tutorial writes it, whose activation functions are modules of their own or one for all."""
+
+    def __init__(self, *, shared: bool) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = conv(3, 8), nn.BatchNorm2d(8)
+        self.conv2, self.bn2 = conv(8, 16, 2), nn.BatchNorm2d(16)
+        self.relu1 = nn.ReLU()
+        self.relu2 = self.relu1 if shared else nn.ReLU()
+        self.pool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu1(self.bn1(self.conv1(x)))
+        x = self.relu2(self.bn2(self.conv2(x)))
+        return self.fc(self.pool(x).flatten(1))
+
+
+@pytest.mark.parametrize(("shared", "ends"), [(False, ["relu1", "relu2"]), (True, ["relu1#0", "relu1#1"])])
+def test_stages_of_bare_convolutions_end_after_their_activation_functions(shared: bool, ends: list[str]) -> None:
+    layers = {layer.name: layer.address for layer in name_layers(traced(BareConvolutions(shared=shared).eval()))}
+    assert layers == {"stage.0": ends[0], "stage.1": ends[1], "pooled": "pool", "head": "fc"}
+
+
 def test_the_blocks_of_a_flat_chain_belong_to_its_stages() -> None:
     body = nn.Sequential(Residual(conv(8, 8)), Residual(conv(8, 8)), nn.AvgPool2d(2), Residual(conv(8, 8)))
     found = named(Classified(8, stem=conv(3, 8), blocks=body))

@@ -85,6 +85,12 @@ def test_keys_rename_those_of_a_checkpoint(tmp_path: Path) -> None:
         layerzoo.extract(renamed, ["cat drinks"]).values, layerzoo.extract(backbone, ["cat drinks"]).values
     )
     assert renamed.provenance["weights"]["keys"] == {"first.layer": "hidden"}
+    with pytest.raises(UsageError, match=r"keys=\{'nope': 'x'\}: no key of other.safetensors is 'nope'"):
+        layerzoo.load(
+            "toy/next-word", weights=tmp_path / "other.safetensors", keys={"first.layer": "hidden", "nope": "x"}
+        )
+    with pytest.raises(UsageError, match=r"weights='random:0' reads none"):
+        layerzoo.load("toy/next-word", weights="random:0", keys={"a": "b"})
     with pytest.raises(UsageError, match=r"keys=\['hidden'\] is not a mapping"):
         layerzoo.load("toy/next-word", keys=["hidden"])  # type: ignore[arg-type]
 
@@ -94,6 +100,18 @@ def test_a_wrapped_module_is_saved_under_its_own_keys(tmp_path: Path) -> None:
     checkpoint = layerzoo.wrap(module).save(tmp_path / "own")
     assert [path.name for path in checkpoint.parent.iterdir()] == ["model.safetensors"]
     module.load_state_dict(load_file(checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("path", "advice"), [("", "names no folder"), ("x/model.safetensors", r"save\('x'\)"), ("x/a.pt", r"save\('x/a'\)")]
+)
+def test_a_path_that_is_no_folder_is_refused(
+    path: str, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=advice):
+        layerzoo.load("toy/next-word").save(path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

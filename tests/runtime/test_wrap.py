@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision import models, transforms
 
 import layerzoo
-from layerzoo.errors import InputError, LayerError, TraceError, UsageError
+from layerzoo.errors import InputError, LayerError, PoolingError, TraceError, UsageError
 from layerzoo.spec import AudioPreprocess, ImagePreprocess, Layer
 
 
@@ -261,3 +261,97 @@ def test_unusable_arguments_are_named() -> None:
         layerzoo.extract(backbone, "photos/")
     with pytest.raises(layerzoo.errors.SampleError, match=r"0: \(28, 28\): this network takes arrays like"):
         layerzoo.extract(backbone, [np.zeros((28, 28), np.float32)])
+
+
+class Tagger(nn.Module):
+    """(batch, step, 5) → (batch, step, 3): nothing shows the axes of its activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.out = nn.LSTM(5, 7, batch_first=True), nn.Linear(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.out(self.rnn(x)[0])
+        return scores
+
+
+def test_a_layer_of_unknown_axes_can_be_read_but_not_pooled() -> None:
+    module, batch = Tagger(), torch.randn(3, 9, 5)
+    backbone = layerzoo.wrap(module, example=batch)
+    expected = hooked(module, "rnn", batch)[0].numpy()
+    pools: list[Any] = ["none", {"module:rnn[0]": "none"}]
+    for pool in pools:
+        features = layerzoo.extract(backbone, batch, layer="module:rnn[0]", pool=pool)
+        np.testing.assert_allclose(features.values, expected, atol=1e-6)
+    for layer in ("module:rnn[0]", None):
+        with pytest.raises(PoolingError, match=r"layers=\[layerzoo.Layer\(.*axes=\('batch', 'token', 'channel'\)"):
+            layerzoo.extract(backbone, batch, layer=layer)
+    layers = [Layer(name="states", module="rnn[0]", axes=("batch", "token", "channel"))]
+    features = layerzoo.extract(layerzoo.wrap(module, example=batch, layers=layers), batch, layer="states")
+    np.testing.assert_allclose(features.values, expected.mean(1), atol=1e-6)
+
+
+def test_the_module_of_a_layer_may_be_an_address() -> None:
+    module, batch = nn.Sequential(nn.Linear(3, 4), nn.ReLU()), torch.randn(2, 3)
+    hidden, output = hooked(module, "0", batch), hooked(module, "", batch)
+    for address, expected in {"1<": hidden, "1#0": output, ".": output, "0": hidden}.items():
+        layers = [Layer(name="x", module=address, axes=("batch", "channel"))]
+        values = layerzoo.extract(layerzoo.wrap(module, layers=layers), batch, layer="x").values
+        np.testing.assert_allclose(values, expected, atol=1e-6)
+    with pytest.raises(LayerError, match=r"has no layer 'module:5'.*All \d: backbone.spec.layers"):
+        layerzoo.wrap(module, layers={"x": "5"})
+
+
+def test_extraction_keeps_the_training_mode_of_each_submodule() -> None:
+    module, batch = SmallNet(), torch.randn(4, 1, 28, 28)
+    backbone = layerzoo.wrap(module)
+    expected = {layer: layerzoo.extract(backbone, batch, layer=layer).values for layer in ("stage.2", "module:8")}
+    module.train()
+    module[1].eval()
+    before = copy.deepcopy(module.state_dict())
+    for layer, values in expected.items():
+        np.testing.assert_array_equal(layerzoo.extract(backbone, batch, layer=layer).values, values)
+        assert [child.training for child in module] == [index != 1 for index in range(len(module))]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
+class OneMapping(TwoInputs):
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:  # type: ignore[override]
+        return super().forward(batch["a"], batch["b"])
+
+
+def test_the_only_argument_of_a_network_may_be_a_mapping() -> None:
+    module, batch = OneMapping(), {"a": torch.randn(4, 5), "b": torch.randn(4, 7)}
+    expected = hooked(module, "left", batch).numpy()  # type: ignore[arg-type]
+    examples: list[Any] = [batch, {"batch": batch}, (batch,)]
+    for example in examples:
+        backbone = layerzoo.wrap(module, example=example)
+        for inputs in (batch, example):
+            values = layerzoo.extract(backbone, inputs, layer="module:left").values
+            np.testing.assert_allclose(values, expected, atol=1e-6)
+
+
+def test_complex_numbers_are_refused() -> None:
+    batch = torch.randn(2, 1, 28, 28, dtype=torch.complex64)
+    with pytest.raises(layerzoo.errors.SampleError, match=r"0: complex numbers of type complex64.*absolute values"):
+        layerzoo.extract(layerzoo.wrap(SmallNet()), batch)
+    with pytest.raises(layerzoo.errors.SampleError, match=r"complex numbers of type complex128"):
+        layerzoo.wrap(SmallNet(), preprocess=lambda image: np.full((1, 28, 28), 1j))
+
+
+def test_messages_name_what_was_passed_and_what_is_expected() -> None:
+    with pytest.raises(UsageError, match=r"this is an object of type int\."):
+        layerzoo.wrap(5)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"preprocess= is of type int: it has to be a callable"):
+        layerzoo.wrap(SmallNet(), preprocess=5)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"returns an image of Pillow \(28, 28\).*ToTensor"):
+        layerzoo.wrap(SmallNet(), preprocess=lambda image: image.resize((28, 28)))
+    with pytest.raises(TraceError, match=r"returns pixels \(28, 28, 3\) float32 .*\(height, width, channel\).*permute"):
+        layerzoo.wrap(SmallNet(), preprocess=lambda image: np.asarray(image.resize((28, 28))))
+    with pytest.raises(UsageError, match=r"empty name"):
+        layerzoo.wrap(SmallNet(), layers={"": "0"})
+    ids = torch.randint(0, 50, (2, 4))
+    backbone = layerzoo.wrap(Recurrent(), example=ids, layer="module:embedding")
+    with pytest.raises(InputError, match=r"without the inputs ids, mask: .*example=\{'ids': …, 'mask': …\}"):
+        layerzoo.extract(backbone, {"ids": ids, "mask": torch.ones_like(ids)})
+    assert layerzoo.extract(backbone, {"ids": ids}).values.shape == (2, 6)

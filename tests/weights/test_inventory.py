@@ -110,17 +110,17 @@ def scratch(folder: Path, days: float) -> Path:
 
 
 def kept(kind: str | None = None) -> list[Item]:
-    return [item for item in Inventory.taken(registry()).items if item.kind == kind or kind is None]
+    return [item for item in Inventory.collect(registry()).items if item.kind == kind or kind is None]
 
 
 def states() -> dict[str, str]:
-    return {each.item.name: each.state for each in verdicts(Inventory.taken(registry()))}
+    return {each.item.name: each.state for each in verdicts(Inventory.collect(registry()))}
 
 
 def prune(
     choice: Choice = "useless", *, dry_run: bool = False, model: str | None = None, **options: object
 ) -> list[Removed]:
-    inventory = Inventory.taken(registry())
+    inventory = Inventory.collect(registry())
     chosen = removals(inventory.of([model]) if model else inventory, choice, **options)  # type: ignore[arg-type]
     return [remove(each, dry_run=dry_run) for each in chosen]
 
@@ -137,10 +137,10 @@ def age(path: Path, days: float) -> None:
 
 def test_a_missing_cache_is_empty(cache: Path):
     zoo = registry()
-    assert {item.kind for item in Inventory.taken(zoo).items} == {"index"}
+    assert {item.kind for item in Inventory.collect(zoo).items} == {"index"}
     shutil.rmtree(cache)
-    assert Inventory.taken(zoo).items == []
-    assert Inventory.taken(zoo).bytes == 0
+    assert Inventory.collect(zoo).items == []
+    assert Inventory.collect(zoo).bytes == 0
     assert not cache.exists()
 
 
@@ -195,7 +195,7 @@ def test_a_file_shared_by_two_revisions_is_counted_once(vit: Repository, declare
     declare(old=f"hf://acme/vit@{first}", new=f"hf://acme/vit@{second}")
     pull("mine/old")
     pull("mine/new")
-    inventory = Inventory.taken(registry())
+    inventory = Inventory.collect(registry())
     shared = [item for item in inventory.items if item.name == SOURCE]
     assert {item.models for item in shared} == {("mine/old",), ("mine/new",)}
     assert inventory.bytes == sum(item.bytes for item in inventory.items) - len(WEIGHTS)
@@ -373,7 +373,7 @@ def test_an_intact_file_that_differs_from_the_declaration_has_drifted(vit: Repos
     pull()
     source = f"hf://acme/vit@{vit.at('main').revision}/model.safetensors"
     declare(vit={"source": source, "sha256": SHA256})
-    (verdict,) = [each for each in verdicts(Inventory.taken(registry())) if each.state == "drifted"]
+    (verdict,) = [each for each in verdicts(Inventory.collect(registry())) if each.state == "drifted"]
     assert (verdict.item.name, verdict.item.models) == (SOURCE, ("mine/vit",))
     found = hashlib.sha256(WEIGHTS).hexdigest()
     assert verdict.detail == f"its sha256 is {found[:12]}…; declared or locked for mine/vit is {SHA256[:12]}…"
@@ -401,9 +401,9 @@ def test_only_unused_files_are_removed_by_default(vit: Repository, hub: Hub, cac
 def test_the_reported_size_is_the_freed_disk_space(vit: Repository, hub: Hub):
     pull(spans=[Span(0, 100)])
     download(hub)
-    before = Inventory.taken(registry()).bytes
+    before = Inventory.collect(registry()).bytes
     expected = sum(each.bytes for each in prune("all", dry_run=True, hub=True))
-    assert Inventory.taken(registry()).bytes == before
+    assert Inventory.collect(registry()).bytes == before
     done = prune("all", hub=True)
     assert {each.state for each in done} == {"removed"}
     assert sum(each.bytes for each in done) == expected == before
@@ -454,7 +454,7 @@ def test_a_damaged_file_is_removed_from_every_revision_and_downloaded_again(vit:
     assert [item.name for item in kept("hub")] == ["hf://acme/vit/config.json"] * 2
     pull("mine/old")
     pull("mine/new")
-    assert [verdict.state for verdict in verdicts(Inventory.taken(registry()))] == ["ok"] * 4
+    assert [verdict.state for verdict in verdicts(Inventory.collect(registry()))] == ["ok"] * 4
 
 
 def test_a_damaged_download_is_removed_and_an_intact_one_is_kept(cache: Path, hub: Hub):
@@ -487,7 +487,7 @@ def test_a_download_in_progress_is_not_removed(cache: Path, hub: Hub, suffix: st
 
 def test_files_removed_by_another_process_are_no_failure(cache: Path, hub: Hub):
     part = download(hub)
-    (removal,) = removals(Inventory.taken(registry()), "useless")
+    (removal,) = removals(Inventory.collect(registry()), "useless")
     assert remove(removal).state == "removed"
     assert remove(removal).state == "gone"
     assert not part.folder.exists()
@@ -548,7 +548,7 @@ def test_a_link_in_a_folder_is_not_followed(cache: Path, elsewhere: Path):
 
 def test_a_folder_replaced_by_a_link_after_listing_is_not_followed(cache: Path, elsewhere: Path):
     convert(SHA256)
-    (removal,) = removals(Inventory.taken(registry()), "useless")
+    (removal,) = removals(Inventory.collect(registry()), "useless")
     shutil.rmtree(cache / "converted")
     (cache / "converted").symlink_to(elsewhere)
     done = remove(removal)
@@ -601,7 +601,7 @@ def test_a_cache_directory_that_is_a_file_is_reported(cache: Path):
     shutil.rmtree(cache)
     cache.touch()
     with pytest.raises(CacheError, match=r"cannot be read: Not a directory\. LAYERZOO_CACHE=FOLDER"):
-        Inventory.taken(zoo)
+        Inventory.collect(zoo)
 
 
 @pytest.mark.parametrize(

@@ -273,6 +273,9 @@ class WeightsProvenance(JsonObject):
     sha256: dict[str, str]
     """The sha256 of the files by name. That of a safetensors checkpoint is included if a declaration, lock or server
     states it."""
+    sha256_by_layer: dict[str, str]
+    """For each layer, the sha256 of the tensors that a cut at this layer alone needs: name and bytes of each, sorted by
+    name. It covers nothing else of the checkpoint, and is the same for every cut. Empty for random weights."""
     entry: str | None
     """The entry of a training checkpoint that holds the weights, such as ``state_dict_ema``."""
     removed_prefix: str | None

@@ -22,7 +22,7 @@ _PATTERNS = ("layers", "pattern", "pools", "only")
 
 
 def extra_words_by_shell(error: click.UsageError) -> str | None:
-    """Return a message that says what to write, where the extra words of a command come of unquoted braces; else None.
+    """Return a message with the correct spelling if the extra words of a command come from unquoted braces; else None.
 
     error: of a command that was given more words than it takes.
     """
@@ -43,12 +43,12 @@ def extra_words_by_shell(error: click.UsageError) -> str | None:
 def expanded_by_shell(
     option: str, values: Sequence[str], words: Sequence[str], layer_names: Collection[str]
 ) -> str | None:
-    """Return a message that says what to write, where words of a command line are more values of an option; else None.
+    """Return a message with the correct spelling if words of a command line are further values of an option; else None.
 
     Args:
         option: its name, as in ``--layer``; empty for an argument, which has one value.
         values: what it was given. Of ``LAYER=POOLING`` the layer counts.
-        words: the other words of the command line, which have no meaning at their place.
+        words: the words of the command line that are not expected.
         layer_names: the names of the model's layers; empty if they are unknown.
     """
     if not values:
@@ -83,7 +83,7 @@ def _is_layer(word: str, last_value: str, layer_names: Collection[str]) -> bool:
 
 
 def _as_pattern(names: Sequence[str]) -> str:
-    """A pattern that fits all of these names."""
+    """Return a pattern that matches all of these names."""
     begin = _common_start(names)
     end = _common_start([name[len(begin) :][::-1] for name in names])[::-1]
     return f"{begin}*{end}"
@@ -95,7 +95,7 @@ def _common_start(names: Sequence[str]) -> str:
 
 
 def _as_range(names: Sequence[str]) -> str | None:
-    """The selector that a shell made these names of, where one number counts up in them."""
+    """Return the selector that a shell expanded to these names, if one number in them counts up; else None."""
     first = names[0]
     if len(first) > _LONGEST_NAME:
         return None

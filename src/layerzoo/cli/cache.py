@@ -162,7 +162,7 @@ def _inventory(models: Iterable[str]) -> Inventory:
     from layerzoo.weights.inventory import Inventory
 
     ids = [named_model(model).id for model in models]
-    inventory = Inventory.taken(registry())
+    inventory = Inventory.collect(registry())
     return inventory.of(ids) if ids else inventory
 
 

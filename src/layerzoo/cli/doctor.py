@@ -59,7 +59,7 @@ def command(ctx: click.Context, time_limit: float, format_: Format) -> None:
     findings = examine(zoo, time_limit)
     print_rows(map(_row, findings), format_, ("what", "state", "detail", "fix"))
     if format_ == "table":
-        # A marker below a line of YAML would be misplaced in a column of a table.
+        # A marker below a line of YAML would be misaligned in a column of a table.
         for problem in zoo.problems():
             print_lines(["", *problem.marked().split("\n")])
     ctx.exit(1 if any(finding.state == "wrong" for finding in findings) else 0)

@@ -1,4 +1,4 @@
-"""Everything that the command line says on standard error. Names in it come from others: see :mod:`layerzoo.printable`.
+"""Print messages on standard error. Names in them are not trusted: see :mod:`layerzoo.printable`.
 
 :func:`say` is the only way to print a message, and :func:`layerzoo.cli.output.print_lines` the only way to print data.
 """
@@ -53,7 +53,8 @@ def error_lines(error: LayerzooError) -> list[str]:
 
 @contextlib.contextmanager
 def escaped_stderr() -> Iterator[None]:
-    """Within, no Python code can drive a terminal through standard error: libraries log names as they are."""
+    """Escape control characters in text that Python code writes to standard error inside the block: libraries log raw
+    names."""
     original = sys.stderr
     sys.stderr = _Escaping(original)
     try:

@@ -200,9 +200,15 @@ def divided_devices(device: str) -> str | list[str]:
     return device.split(",") if "," in device else device
 
 
-def as_input(inputs: tuple[str, ...]) -> str | list[Path]:
+def as_input(inputs: tuple[str, ...]) -> str | Path | list[Path]:
     """Return arguments as inputs: paths, patterns or -, never texts themselves."""
-    return inputs[0] if len(inputs) == 1 else [Path(name) for name in inputs]
+    from layerzoo.media import paths
+
+    if len(inputs) != 1:
+        return [Path(name) for name in inputs]
+    name = inputs[0]
+    is_missing = name != "-" and not (paths.exists(name) or paths.is_pattern(name) or paths.is_url(name))
+    return Path(name) if is_missing else name  # the error for a string would explain a list of Python
 
 
 def pooling_of(pools: tuple[str, ...]) -> str | dict[str, str] | None:

@@ -121,7 +121,7 @@ class _DownloadMeter:
         self.fetched = 0
 
     def expect(self, name: str, count: int) -> None:
-        """Add the bytes of a file that are about to come."""
+        """Add the expected number of bytes of a file."""
         self._progress.total = (self._progress.total or 0) + count
 
     def __call__(self, name: str, count: int) -> None:

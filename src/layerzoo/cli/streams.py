@@ -54,7 +54,7 @@ def redirected_stdout(stream: TextIO) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_descriptor(stream: TextIO) -> Iterator[TextIO]:
-    """A stream that writes where a stream writes now, whose own descriptor leads to standard error within."""
+    """Yield a stream to the current target of a stream, whose descriptor refers to standard error inside the block."""
     stream.flush()
     if not isinstance(stream, io.TextIOWrapper) or _descriptor(stream) != 1:
         yield stream

@@ -27,7 +27,7 @@ def is_left_out(plugin: PluginManifest, file: Path) -> bool:
 
 
 def _is_installed(distribution: str, file: Path) -> bool:
-    """Return whether a distribution lists a file in its RECORD, which names what was copied from its wheel.
+    """Return whether a distribution lists a file in its RECORD, which names the files that were copied from its wheel.
 
     Source: PyPA, "Recording installed projects". An editable installation lists no file of the package.
     """
@@ -57,7 +57,7 @@ def is_packaged(project: Path, file: Path) -> bool | None:
     if backend.startswith("hatchling"):
         return _by_hatchling(project, file)
     requires = " ".join(map(str, table.get("build-system", {}).get("requires", ())))
-    if backend.startswith("setuptools") and "scm" not in requires:  # setuptools_scm includes what git knows
+    if backend.startswith("setuptools") and "scm" not in requires:  # setuptools_scm includes the files that git tracks
         return _by_setuptools(project, file, table.get("tool", {}).get("setuptools", {}))
     return None
 

@@ -36,7 +36,7 @@ _LARGEST_MEAN, _LARGEST_STD = 1.0, 2.0
 """On a scale of 0 to 1. The largest in use: a mean of 0.55, a standard deviation of 1."""
 _RATE_NAMES = ("sample_rate", "sampling_rate", "sample_rate_hz", "samplerate")
 _LIBRARY_FIELDS = ("mean", "std", "resize", "sample_rate_hz", "channels")
-"""The declared values that follow from how weights were trained, whatever the size of the input."""
+"""The declared values that follow from the training of the weights, for all sizes of the input."""
 
 
 def odd(subject: ModelSubject) -> Iterator[Finding]:
@@ -75,7 +75,7 @@ def shape(subject: ModelSubject) -> Iterator[Finding]:
 
 
 def values(subject: ModelSubject) -> Iterator[Finding]:
-    """Compare what the hook layerzoo_preprocess does to an image with the declared values."""
+    """Compare the pixels of the hook layerzoo_preprocess with those of the declared values."""
     declared, transform = _image(subject), _transform(subject)
     if transform is None:
         raise Skip("the declared values are applied: it has no hook layerzoo_preprocess for images")

@@ -65,7 +65,7 @@ class Report:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many checks were collected, and how many ran, passed, failed, failed as expected, and were skipped."""
+        """The numbers of checks that were collected, ran, passed, failed, failed as expected, and were skipped."""
         outcomes = Counter(result.outcome for result in self.results)
         ran = len(self.results) - outcomes["skipped"]
         return {

@@ -191,7 +191,7 @@ class FeatureCache:
 def _connected(name: str) -> sqlite3.Connection:
     connection = sqlite3.connect(name, timeout=30.0, check_same_thread=False)
     try:
-        connection.execute("PRAGMA synchronous = OFF")  # after a power cut, a damaged database is begun again
+        connection.execute("PRAGMA synchronous = OFF")  # a database that a power cut damaged is created again
         with connection:
             for statement in _TABLE:
                 connection.execute(statement)

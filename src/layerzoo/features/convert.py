@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from layerzoo.errors import MissingLibraryError, UsageError
-from layerzoo.features.features import Features, Times, column_names, sample_shape
+from layerzoo.features.features import Features, Times, column_names, only_layer, sample_count, sample_shape
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +77,7 @@ def _frame_times(features: Features) -> Iterator[tuple[str, Times]]:
 
 def torch_tensor(features: Features, layer: str | None) -> torch.Tensor:
     """Return a ``torch.Tensor``: see :meth:`Features.to_torch`."""
-    array = features.values if layer is None else features[layer]
+    array = only_layer(features, "to_torch() without a name") if layer is None else features[layer]
     if sample_shape(array) is None:
         raise UsageError(
             f"the samples of layer {layer or features.layers[0]} differ in shape, and a tensor has one. Pool the "
@@ -129,7 +129,7 @@ def html(features: Features) -> str:
     model = features.provenance.get("model")
     of = f" of {escape(str(model))}" if model else ""
     failed = f", {len(features.errors):,} failed" if features.errors else ""
-    return f"<p>Features{of}: {len(features):,} samples{failed}</p><table>{''.join(lines)}</table>"
+    return f"<p>Features{of}: {sample_count(features)}{failed}</p><table>{''.join(lines)}</table>"
 
 
 def _size(features: Features, layer: str) -> str:

@@ -108,7 +108,7 @@ class ArrayDigest:
         self._threads.shutdown(cancel_futures=True)
 
     def advance(self, rows: int) -> None:
-        """Compute the digests of the blocks that are complete now. rows: how many were read."""
+        """Compute the digests of the blocks that are complete now. rows: the number of rows that were read."""
         filled = rows * self._row_bytes
         is_all = filled >= len(self._numbers)
         while (start := len(self._blocks) * _BLOCK_BYTES) < filled:

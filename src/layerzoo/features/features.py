@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerzoo.errors import SampleError, UnknownLayerError, UnknownRowError, UsageError, nearest
-from layerzoo.features.origin import joined_provenance
+from layerzoo.features.origin import joined_provenance, of_layers
 
 if TYPE_CHECKING:
     import pandas
@@ -69,10 +69,10 @@ class FeatureRow:
     @property
     def values(self) -> FloatArray:
         """Return the array of the only layer. Raises: UsageError when there is more than one."""
-        return _only_layer(self.by_layer, "row")
+        return _only_layer(self.by_layer, "row", "'.values'")
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        return _as_array(self.values, dtype, copy)
+        return _as_array(_only_layer(self.by_layer, "row", "numpy.asarray(row)"), dtype, copy)
 
     def __repr__(self) -> str:
         layers = "; ".join(f"{name}: {_size_text(np.shape(array))}" for name, array in self.by_layer.items())
@@ -180,7 +180,9 @@ class Features:
                 ) from error
             return self._select_rows(key)
         if isinstance(key, list) and key and all(isinstance(name, str) for name in key):
-            return replace(self, by_layer={name: self[name] for name in key})
+            return replace(
+                self, by_layer={name: self[name] for name in key}, provenance=of_layers(self.provenance, key)
+            )
         return self._select_rows(_positions(key, len(self)))
 
     def __iter__(self) -> Iterator[FeatureRow]:
@@ -189,7 +191,7 @@ class Features:
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         """Return :attr:`values`, for ``numpy.asarray`` and estimators."""
-        return _as_array(self.values, dtype, copy)
+        return _as_array(only_layer(self, "numpy.asarray(features)"), dtype, copy)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -198,7 +200,7 @@ class Features:
         >>> layerzoo.extract("toy/next-word", ["milk", "meat"]).shape
         (2, 3)
         """
-        return self.values.shape
+        return only_layer(self, "'.shape'").shape
 
     def _row(self, position: int) -> FeatureRow:
         n = len(self)
@@ -248,9 +250,7 @@ class Features:
         >>> layerzoo.extract("toy/next-word", ["the cat"]).values
         array([[0.5, 1. , 0.5]], dtype=float32)
         """
-        if not self.by_layer and self.errors:
-            raise UsageError(f"there are no values: none of the {len(self.errors)} samples could be used. See .errors")
-        return _only_layer(self.by_layer, "features")
+        return only_layer(self, "'.values'")
 
     def concat(self) -> FloatArray:
         """Concatenate all layers: (n, sum of m) float32. Raises: UsageError for layers that are not pooled.
@@ -482,13 +482,18 @@ class Features:
     def __repr__(self) -> str:
         layers = "; ".join(f"{name}: {_shape_text(array)}" for name, array in self.by_layer.items()) or "no layers"
         failed = f"; {len(self.errors)} failed" if self.errors else ""
-        return f"<Features of {len(self)} samples; {layers}{failed}>"
+        return f"<Features of {sample_count(self)}; {layers}{failed}>"
 
     def _repr_html_(self) -> str:
         """Return a table for a notebook."""
         from layerzoo.features.convert import html
 
         return html(self)
+
+
+def sample_count(features: Features) -> str:
+    """Return the number of samples in words: ``1 sample``, ``2,000 samples``."""
+    return f"{len(features):,} sample{'' if len(features) == 1 else 's'}"
 
 
 def column_names(layer: str, width: int) -> list[str]:
@@ -521,7 +526,7 @@ def ragged(samples: Sequence[FloatArray]) -> LayerArray:
 
 
 def layer_of(by_layer: Mapping[str, OfLayer], layer: str) -> OfLayer:
-    """Return what belongs to a layer. Raises: UnknownLayerError."""
+    """Return the entry of a layer. Raises: UnknownLayerError."""
     if layer not in by_layer:
         names = tuple(by_layer)
         raise UnknownLayerError(
@@ -532,7 +537,20 @@ def layer_of(by_layer: Mapping[str, OfLayer], layer: str) -> OfLayer:
     return by_layer[layer]
 
 
-def _only_layer(by_layer: Mapping[str, LayerArray], variable: str) -> LayerArray:
+def only_layer(features: Features, caller: str) -> LayerArray:
+    """Return the array of the only layer, for a method that takes one.
+
+    Args:
+        features: of one layer.
+        caller: the method, for messages.
+    Raises: UsageError when there is more than one layer, or none.
+    """
+    if not features.by_layer and features.errors:
+        raise UsageError(f"there are no values: none of the {len(features.errors)} samples could be used. See .errors")
+    return _only_layer(features.by_layer, "features", caller)
+
+
+def _only_layer(by_layer: Mapping[str, LayerArray], variable: str, caller: str) -> LayerArray:
     """Return the array of the only layer. Raises: UsageError."""
     names = tuple(by_layer)
     if not names:
@@ -540,7 +558,7 @@ def _only_layer(by_layer: Mapping[str, LayerArray], variable: str) -> LayerArray
     if len(names) > 1:
         joined = ", or put all side by side with .concat()" if variable == "features" else ""
         raise UsageError(
-            f"'.values' is for one layer, and these features have {len(names)}: {_listed(names)}. "
+            f"{caller} is for one layer, and these features have {len(names)}: {_listed(names)}. "
             f"Choose one, as in {variable}[{names[0]!r}]{joined}"
         )
     return by_layer[names[0]]
@@ -584,7 +602,7 @@ def _positions(key: Any, n: int) -> npt.NDArray[np.intp]:
 
 def _described(key: Any) -> str:
     text = repr(key)
-    return text if len(text) <= 60 else f"a {type(key).__name__}"
+    return text if len(text) <= 60 else f"an object of type {type(key).__name__}"
 
 
 def _aligned(runs: Mapping[str, Features]) -> tuple[dict[str, Features], list[SampleError]]:

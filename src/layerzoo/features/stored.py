@@ -12,6 +12,7 @@ from layerzoo.bounds import free_memory
 from layerzoo.errors import InputError
 from layerzoo.features.digests import ArrayDigest, IdsDigest, LayerDigest, digest_of
 from layerzoo.features.features import Features, LayerArray, layer_of, ragged
+from layerzoo.features.origin import of_layers
 from layerzoo.features.summary import Summary
 
 _NUMBER_BYTES = 4
@@ -70,7 +71,7 @@ def read(stored: StoredFeatures, path: Path, layers: Sequence[str] | None = None
     return Features(
         ids=tuple(ids),
         by_layer={name: _layer(stored, name, summary, len(ids)) for name in chosen},
-        provenance=summary.provenance,
+        provenance=summary.provenance if layers is None else of_layers(summary.provenance, chosen),
         errors=tuple(summary.errors),
         report=summary.report,
         passed_over=tuple(summary.passed_over),

@@ -179,7 +179,7 @@ class FeatureWriter:
                 self._format.export(collected, self._result)
 
     def _let_go(self) -> None:
-        with suppress(OSError):  # after an error the file is thrown away; what went wrong first is what matters
+        with suppress(OSError):  # after an error the file is removed, and the first error is the one to report
             self._sink.close()
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""The labels of samples: from the folders that they lie in, or from a table."""
+"""The labels of samples: from the names of their folders, or from a table."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from layerzoo.errors import InputError
+from layerzoo.errors import InputError, SampleError
 from layerzoo.media import dataset
 from layerzoo.media.sample import UnusableError
 
@@ -33,17 +33,24 @@ def check_declaration(layout: str | None, value_range: Any) -> tuple[float, floa
 
 
 def images(value: Any, layout: ImageLayout | None, value_range: tuple[float, float] | None) -> Iterator[Any]:
-    """Yield the images of an array as (height, width, channel) of uint8 or uint16; anything else as it is.
+    """Yield the images of an array as (height, width, channel) of uint8 or uint16; without a declaration, the value.
 
     Args:
         value: an array or a torch.Tensor of one image or of several.
         layout: its axes. None: an array is one image (height, width, channel), and a tensor is preprocessed already.
         value_range: the values of black and white. None: those of uint8 or uint16. Other values are rounded to 8 bits.
     Raises: InputError for values without a declared range.
+    Yields: an UnusableError for what a declaration does not apply to, such as a path.
     """
     is_array = isinstance(value, np.ndarray) or (layout is not None and dataset.is_tensor(value))
-    if not is_array or (layout is None and value_range is None):
+    if (layout is None and value_range is None) or isinstance(value, SampleError | UnusableError):
         yield value
+        return
+    if not is_array:
+        kind = "a tensor that is preprocessed" if dataset.is_tensor(value) else type(value).__name__
+        yield UnusableError(
+            f"layout= and value_range= declare an array of images, or a tensor with layout=, and this is {kind}"
+        )
         return
     array = value if isinstance(value, np.ndarray) else dataset.to_numpy(value)
     if value_range is None and array.dtype not in (np.uint8, np.uint16):

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerzoo.media import audio_file
-from layerzoo.media.audio_file import MAX_CHANNELS, Mix, Segment, Track, all_channels, mean_of_channels
-from layerzoo.media.audio_input import Audio
+from layerzoo.media.audio_file import Mix, Segment, Track, all_channels, mean_of_channels
+from layerzoo.media.audio_input import MAX_CHANNELS, Audio
 from layerzoo.media.limits import limits, variable_of
 from layerzoo.media.resample import resampled
 from layerzoo.media.sample import UnusableError, failing_as, name_of
@@ -97,7 +97,7 @@ def _windowed(
             f"piece. Next: extract it in windows with window= (--window 30s), or raise the limit with "
             f"{variable_of('audio_s')}"
         )
-    if all(track.kept is not None for track in tracks) and seconds * samples_per_s <= _AT_ONCE:
+    if all(track.cached_blocks is not None for track in tracks) and seconds * samples_per_s <= _AT_ONCE:
         samples = joined(list(_resampled(tracks, sample_rate_hz)))
         if len(samples) == 0:
             raise UnusableError(
@@ -131,8 +131,14 @@ def _of_memory(source: tuple[Any, ...], mix: Mix) -> Track:
     if len(source) != 2 or not isinstance(source[0], np.ndarray) or not _is_rate(source[1]):
         raise UnusableError(_not_audio(source))
     samples, rate = source
-    if samples.ndim not in (1, 2) or (samples.ndim == 2 and not 1 <= samples.shape[1] <= MAX_CHANNELS):
+    if samples.ndim not in (1, 2) or (samples.ndim == 2 and not samples.shape[1]):
         raise UnusableError(f"samples of shape {samples.shape}: audio is (time,) or (time, channel)")
+    if samples.ndim == 2 and samples.shape[1] > MAX_CHANNELS:
+        if samples.shape[0] <= MAX_CHANNELS:
+            raise UnusableError(
+                f"samples of shape {samples.shape}: an array of audio is (time,) or (time, channel). Next: transpose it"
+            )
+        raise UnusableError(f"samples of shape {samples.shape}: {samples.shape[1]} channels, at most {MAX_CHANNELS}")
     scaled = _scaled(samples)
     mixed = mix(scaled[:, None] if scaled.ndim == 1 else scaled)
     blocks = [(int(rate), mixed)]
@@ -146,7 +152,7 @@ def _is_rate(value: object) -> bool:
 
 def _scaled(samples: NDArray[Any]) -> NDArray[np.float32]:
     if samples.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what overflows is refused as not finite
+        with np.errstate(over="ignore"):  # values that overflow are refused as not finite
             return samples.astype(np.float32)
     if samples.dtype.kind not in "iu":
         raise UnusableError(f"samples of {samples.dtype}: give floating point or integers")

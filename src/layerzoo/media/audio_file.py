@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from layerzoo.library_messages import parse_truncated_chunks
 from layerzoo.media import container, progress
+from layerzoo.media.audio_input import MAX_CHANNELS
 from layerzoo.media.declared_length import UNKNOWN_LENGTHS
 from layerzoo.media.limits import limits
 from layerzoo.media.sample import UnusableError
@@ -31,7 +32,6 @@ DEMUXERS = (
     "w64,wav,wv,xwma"
 )
 BLOCK_SAMPLES = 1 << 18
-MAX_CHANNELS = 64
 
 # A bare sequence of codec frames: tags, or a frame that was cut in two, may be before the first and after the last one.
 _BARE_STREAMS = {"aac", "ac3", "dts", "dtshd", "eac3", "loas", "mlp", "mp3", "mpeg", "mpegts", "truehd"}
@@ -73,16 +73,16 @@ Block = tuple[int, NDArray[np.float32]]
 class Track:
     """The result of one pass of a decoder over a file, or over a part of it.
 
-    decode: repeats the pass, and yields its blocks. kept: the blocks; None where there are too many to keep them.
+    decode: repeats the pass, and yields its blocks. cached_blocks: the blocks; None where there are too many to cache.
     """
 
     decode: Callable[[], Iterator[Block]]
     segments: list[Segment] = field(default_factory=list)
-    kept: list[Block] | None = field(default_factory=list)
+    cached_blocks: list[Block] | None = field(default_factory=list)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the decoded samples, in order."""
-        return self.decode() if self.kept is None else iter(self.kept)
+        return self.decode() if self.cached_blocks is None else iter(self.cached_blocks)
 
     @property
     def length(self) -> int:
@@ -94,7 +94,7 @@ class Track:
 
 
 def track_of(decode: Callable[[], Iterator[Block]]) -> Track:
-    """Decode to the end, and keep the samples while they are few. Raises: what the decoder raises."""
+    """Decode to the end, and keep the samples while they are few. Raises: the exceptions of the decoder."""
     track, most = Track(decode), limits().kept_samples
     unjoined, unjoined_samples = 0, 0  # blocks are joined to large ones: a frame of a file has some hundred samples
     for rate, block in decode():
@@ -105,15 +105,17 @@ def track_of(decode: Callable[[], Iterator[Block]]) -> Track:
         segment = track.segments[-1]
         segment.length += len(block)
         segment.is_finite = segment.is_finite and bool(np.isfinite(block).all())
-        if track.kept is None:
+        if track.cached_blocks is None:
             continue
-        track.kept.append((rate, block))
+        track.cached_blocks.append((rate, block))
         unjoined, unjoined_samples = unjoined + 1, unjoined_samples + len(block)
         if unjoined_samples >= BLOCK_SAMPLES:
-            track.kept[-unjoined:] = [(rate, np.concatenate([part for _, part in track.kept[-unjoined:]]))]
+            track.cached_blocks[-unjoined:] = [
+                (rate, np.concatenate([part for _, part in track.cached_blocks[-unjoined:]]))
+            ]
             unjoined, unjoined_samples = 0, 0
         if track.length * (block[:1].size or 1) > most:
-            track.kept = None
+            track.cached_blocks = None
     return track
 
 
@@ -126,7 +128,7 @@ def _few_kept(tracks: Iterable[Track]) -> list[Track]:
         length += track.length
         if length > limits().kept_samples:
             for earlier in collected:
-                earlier.kept = None
+                earlier.cached_blocks = None
     return collected
 
 
@@ -294,7 +296,7 @@ class _AudioDecoder:
         return self._rate, block
 
     def _check_continuous(self, frame: Any) -> None:
-        """FFmpeg's FLAC reader silently skips what it cannot parse; the number of the next frame shows it."""
+        """FFmpeg's FLAC reader silently skips data that it cannot parse; the number of the next frame shows it."""
         if frame.pts is None or frame.time_base is None or frame.time_base * frame.sample_rate != 1:
             return  # another rate than that of the header: a joined part
         if self._next_pts is not None and frame.pts > self._next_pts:
@@ -342,7 +344,7 @@ def _scaled(values: NDArray[Any]) -> NDArray[np.float32]:
 def _ogg(file: BinaryIO, mix: Mix) -> list[Track]:
     """Decode an Ogg file, which may be several joined ones.
 
-    FFmpeg goes on from one part to the next where they agree in codec, channels and rate. Where they do not, each
+    FFmpeg continues from one part to the next where they agree in codec, channels and rate. Where they do not, each
     part is decoded on its own.
     """
     links = container.ogg_links(file)
@@ -389,8 +391,8 @@ def _check_ogg(track: Track, links: list[container.OggLink]) -> None:
 def _without_name(file: BinaryIO) -> BinaryIO:
     """Return all of a file, for libsndfile.
 
-    With its name, soundfile takes a suffix such as .raw at its word, and asks for more. With its descriptor, libsndfile
-    starts where the descriptor is, which is not where a buffered file is.
+    With the name of a file, soundfile takes a suffix such as .raw as its format, and requires more arguments. With its
+    descriptor, libsndfile starts where the descriptor is, which is not where a buffered file is.
     """
     return container.section(file, 0, file.seek(0, os.SEEK_END))
 
@@ -426,7 +428,7 @@ def _libsndfile_blocks(file: BinaryIO, mix: Mix) -> Iterator[Block]:
         with soundfile.SoundFile(_without_name(file)) as audio:
             rate, length = audio.samplerate, 0
             yield rate, mix(np.zeros((0, audio.channels), np.float32))
-            # Not SoundFile.blocks: where a file is truncated it gives uninitialised memory for what is missing.
+            # Not SoundFile.blocks: where a file is truncated it returns uninitialised memory for the missing samples.
             while len(block := audio.read(max(1, BLOCK_SAMPLES // audio.channels), dtype="float32", always_2d=True)):
                 length += len(block)
                 yield rate, mix(block)

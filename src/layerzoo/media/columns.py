@@ -45,7 +45,7 @@ class TableInMemory:
 
 
 def table_in_memory(value: Any) -> TableInMemory | None:
-    """Return a value as a table; None if it is none that layerzoo can read. A single column is a table too."""
+    """Return a value as a table; None for a type that layerzoo cannot read as one. A single column is a table too."""
     if (hub := _dataset(value)) is not None:
         return hub
     pandas, polars, arrow = (sys.modules.get(name) for name in ("pandas", "polars", "pyarrow"))

@@ -53,8 +53,8 @@ class OggLink(NamedTuple):
     """One part of an Ogg file that was joined from several: from the first page of its streams to their last.
 
     start, stop: in bytes. is_complete: its last page is whole and closes the stream.
-    samples: how many the positions of its pages declare, after those of the first page; None where the codec is
-    unknown.
+    samples: the number that the positions of its pages declare, after those of the first page; None where the codec is
+        unknown.
     frame_samples: the most that one packet of its codec holds, at ``sample_rate_hz``.
     """
 
@@ -147,7 +147,7 @@ def _ogg_link(pages: list[_OggPage]) -> OggLink:
     streams = {page.serial for page in pages if page.begins}
     samples = None
     if serial is not None and len(streams) == 1 and audio and rate:
-        # A stream cut out of a longer one does not begin at 0: only what follows its first page is sure then.
+        # A stream cut out of a longer one does not begin at 0: only the samples after its first page are known then.
         first = audio[0].position
         samples = audio[-1].position - (preskip if first <= audio[0].packets * frame else first)
     return OggLink(
@@ -345,7 +345,7 @@ def _caf_end(file: BinaryIO, present: int) -> int:
         file.seek(at + 4)
         length = int.from_bytes(file.read(8), "big", signed=True)
         if length < 0:
-            return 0  # the data of a recording that goes on to the end of the file
+            return 0  # the data of a recording that extends to the end of the file
         at += 12 + length
     return at if at > present else 0
 

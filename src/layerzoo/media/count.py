@@ -32,6 +32,8 @@ def known_count(inputs: Any, modality: Modality) -> int | None:
         inputs = inputs.dataset
     if dataset.is_tensor(inputs) or type(inputs).__module__ == "numpy":
         return len(inputs) if inputs.ndim == 4 or modality == "text" else 1
+    if modality == "audio" and isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[1], int | float):
+        return 1  # samples and their rate
     if isinstance(inputs, bytes | bytearray | memoryview) or not isinstance(inputs, Sized | Iterable):
         return 1
     return len(inputs) if isinstance(inputs, Sized) else None
@@ -82,8 +84,13 @@ class BackgroundCount:
         self._stop = Event()
         self._thread = Thread(target=self._count, daemon=True, name="layerzoo-count")
 
+    @property
+    def is_in_background(self) -> bool:
+        """Whether the samples are counted by reading the inputs."""
+        return self._find is not None
+
     def __enter__(self) -> Self:
-        if self._find is not None:
+        if self.is_in_background:
             self._thread.start()
         return self
 

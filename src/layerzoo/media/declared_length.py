@@ -134,7 +134,7 @@ ENDS: dict[bytes, Callable[[BinaryIO, int], int]] = {
 
 
 def audio_end(file: BinaryIO, size: int) -> int:
-    """Return where the audio of a file ends by its headers; 0 for another format, and where they do not say.
+    """Return where the audio of a file ends by its headers; 0 for another format, and where they do not state it.
 
     size: the number of its bytes.
     """

@@ -416,7 +416,7 @@ class _Process:
         self.environment = _environment()
         path = json.dumps(self.environment[0])
         single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        # What was freed is given back, so that it does not count as memory that a sample may take.
+        # Freed memory is returned to the system, so that it does not count as memory of the next sample.
         memory = {
             "ARROW_DEFAULT_MEMORY_POOL": "system",
             "MALLOC_ARENA_MAX": "2",

@@ -21,7 +21,7 @@ from layerzoo.spec import ImagePreprocess
 
 ImageSource = Encoded | Image.Image | NDArray[Any]
 
-# Left out: EPS and WMF, which Pillow hands to another program, and what it can name but not read.
+# Left out: EPS and WMF, which Pillow passes to another program, and formats that it recognises but cannot read.
 FORMATS = [
     "JPEG",
     "PNG",
@@ -191,7 +191,7 @@ def _opened_by_pillow(file: BinaryIO, layout: tiff.Layout | None) -> Image.Image
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnusableError(f"refused as a decompression bomb: {error}") from error
-    except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
+    except Exception as error:  # Pillow's readers raise exceptions of any type for damaged bytes
         raise UnusableError(_damage(error)) from error
 
 

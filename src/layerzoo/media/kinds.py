@@ -70,7 +70,9 @@ def _files(name: str) -> Iterator[Path]:
         )
     path = Path(name)
     if not paths.exists(name) and not paths.is_pattern(name):
-        raise InputError(f"{shown(name)}: {paths.missing(name)}")
+        is_text = " " in name and not paths.is_url(name)
+        hint = ". A text is a line of a file, or of standard input: - with --model MODEL" if is_text else ""
+        raise InputError(f"{shown(name)}: {paths.missing(name)}{hint}")
     if not paths.exists(name):
         yield from paths.matches(name)
     elif path.is_dir():

@@ -45,7 +45,7 @@ def _raw_lines(file: BinaryIO) -> Iterator[bytes | UnusableError]:
             if not skips:
                 yield _checked(line)
             skips = False
-        if skips or len(remainder) > MAX_LINE_BYTES + 1:  # the line goes on, or ends with the CR that is here already
+        if skips or len(remainder) > MAX_LINE_BYTES + 1:  # the line continues, or ends with the CR read so far
             ends = remainder.endswith(b"\r")
             if not skips:
                 yield _checked(remainder)

@@ -55,7 +55,7 @@ def run(operation: str, source: Any, options: Mapping[str, Any]) -> Iterator[Par
         raise
     except MemoryError as error:
         raise SampleError(name_of(source), out_of_memory()) from error
-    except Exception as error:  # libraries raise whatever broken bytes lead them to
+    except Exception as error:  # libraries raise exceptions of any type for damaged bytes
         message = (str(error).strip().splitlines() or [""])[0][:200]
         by = f" in the plugin '{options['decoder']}'" if options.get("decoder") else ""
         raise SampleError(name_of(source), f"its decoding fails{by}: {type(error).__name__}: {message}") from error

@@ -36,12 +36,13 @@ _BY_MATRIX: dict[tuple[int, ...], Transpose] = {
 
 
 def upright_by_exif(image: Image) -> Image:
-    """Return the image turned as its EXIF orientation says; unchanged without one, or where its EXIF is damaged."""
+    """Return the image turned according to its EXIF orientation; unchanged without one, or where its EXIF is
+    damaged."""
     return upright(image, exif_orientation(image))
 
 
 def upright(image: Image, orientation: Any) -> Image:
-    """Return the image turned as an EXIF or TIFF orientation says; unchanged where that is none of 2 to 8."""
+    """Return the image turned according to an EXIF or TIFF orientation; unchanged where that is none of 2 to 8."""
     return _transposed(image, _BY_EXIF.get(orientation) if isinstance(orientation, int) else None)
 
 
@@ -53,7 +54,7 @@ def upright_box(
     Args:
         box: in pixels of the stored image.
         size_px: width and height of the stored image.
-        orientation: as EXIF says.
+        orientation: the value of the EXIF tag.
     """
     method = _BY_EXIF.get(orientation) if isinstance(orientation, int) else None
     left, top, right, bottom = box
@@ -78,7 +79,8 @@ def swaps_sides(orientation: Any) -> bool:
 
 
 def upright_by_matrix(image: Image, a: int, b: int, c: int, d: int) -> Image:
-    """Return the image as a video's display matrix says; unchanged where that is not a quarter turn or a flip."""
+    """Return the image turned according to a video's display matrix; unchanged where that is not a quarter turn or a
+    flip."""
     signs = tuple((value > 0) - (value < 0) for value in (a, b, c, d))
     return _transposed(image, _BY_MATRIX.get(signs))
 

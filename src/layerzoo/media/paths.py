@@ -13,6 +13,8 @@ from layerzoo.media.sample import UnusableError, shown
 
 _REPEATED = re.compile(r"(?:\*\*/+)+")
 _MOST_WILDCARDS = 3
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^/]")
+"""Matches a URL, also with one slash, as pathlib writes it."""
 
 
 def exists(name: str) -> bool:
@@ -30,13 +32,18 @@ def exists(name: str) -> bool:
     return True
 
 
+def is_url(name: str) -> bool:
+    """Return whether a name is a URL, which is no name of a file here."""
+    return _URL.match(name) is not None
+
+
 def is_pattern(name: str) -> bool:
     """Return whether a name that does not exist is a pattern.
 
     Args:
         name: as written by the user.
     """
-    return glob.has_magic(name)
+    return glob.has_magic(name) and not is_url(name)
 
 
 def matches(pattern: str) -> Iterator[Path]:
@@ -60,6 +67,11 @@ def missing(name: str, *, hint: bool = True) -> str:
         name: a path.
         hint: whether to search for the nearest names, which takes up to 20 µs for each file of the folder.
     """
+    if is_url(name):
+        return (
+            "a URL, and files at URLs are read by runs only. Next: zoo run URL --out FOLDER, or "
+            "layerzoo.run(MODEL, URL, out=FOLDER); or download it"
+        )
     parent, missing_name = os.path.split(name)
     try:
         similar = nearest(missing_name, [path.name for path in Path(parent).iterdir()]) if hint else []

@@ -10,7 +10,7 @@ from PIL import Image
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Ancillary chunks that change the pixels that are read.
 _KEPT = {b"tRNS"}
-# By what Pillow calls their layout, the factor that scales greys of few bits to 8 bits.
+# By Pillow's name of the layout, the factor that scales greys of few bits to 8 bits.
 _FEW_BITS = {"L;2": 85, "L;4": 17}
 
 

@@ -13,11 +13,11 @@ from layerzoo.errors import SampleError
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Something that becomes one row of features, not decoded yet.
+    """A sample that is not decoded yet, and becomes one row of features.
 
     id: the path as it was given (``folder/relative/path`` in a folder, ``path:ROW`` in a text file), or the position
-    among the inputs, from "0", of what is in memory.
-    source: what the decoder of the modality takes: a Path; bytes; a text; a PIL image; an array; an Audio; or a
+    among the inputs, from "0", of a sample in memory.
+    source: the input of the decoder of the modality: a Path; bytes; a text; a PIL image; an array; an Audio; or a
     torch.Tensor, which is preprocessed already and is not decoded at all.
     """
 
@@ -39,7 +39,7 @@ def failing_as(id: str) -> Iterator[None]:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """Return a path as an id: with forward slashes, and valid Unicode whatever bytes the file system holds."""
+    """Return a path as an id: with forward slashes, and valid Unicode for all bytes of the file system."""
     text = os.fspath(path).replace(os.sep, "/")
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 

@@ -14,6 +14,7 @@ import numpy as np
 from layerzoo.errors import InputError, SampleError
 from layerzoo.media import dataset, folder, paths
 from layerzoo.media.array_images import ImageLayout, check_declaration, images
+from layerzoo.media.audio_input import Audio, is_tensor_with_rate
 from layerzoo.media.columns import TableInMemory, position_of, sample_of, table_in_memory
 from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.lines import lines
@@ -130,6 +131,11 @@ class _Finder:
 
     def items(self, inputs: Any) -> Iterator[Item]:
         if isinstance(inputs, str | os.PathLike):
+            if self.layout is not None or self.value_range is not None:
+                raise InputError(
+                    "layout= and value_range= declare an array of images in memory, and the input is a path: images in "
+                    "files have known axes and values"
+                )
             if self.ids is not None:
                 raise InputError("ids= is for inputs in memory. The samples of a path have their paths as ids")
             if self.column is not None and self.modality != "text":
@@ -228,8 +234,11 @@ class _Finder:
             yield next(items)
         except UnusableError as refusal:
             hint = ""
-            if self.modality == "text" and isinstance(name, str) and name != "-" and not paths.exists(name):
-                hint = ". A string is a path. For a text, pass a list: [text]"
+            text = os.fspath(name)
+            if self.modality == "text" and text != "-" and not (paths.exists(text) or paths.is_url(text)):
+                hint = ". A text is a line of a file, or of standard input: -"
+                if isinstance(name, str):
+                    hint = ". A string is a path. For a text, pass a list: [text]"
             raise InputError(f"{_shortened(shown(name))}: {refusal}{hint}") from refusal
         try:
             yield from items
@@ -326,6 +335,7 @@ def _is_value(value: Any, modality: Modality) -> bool:
         or dataset.is_tensor(value)
         or (image is not None and isinstance(value, image.Image))
         or _is_audio(value, modality)
+        or (modality == "audio" and is_tensor_with_rate(value))
     )
 
 
@@ -335,7 +345,7 @@ def _is_audio(value: Any, modality: Modality) -> bool:
         modality == "audio"
         and isinstance(value, tuple)
         and len(value) == 2
-        and isinstance(value[0], np.ndarray)
+        and (isinstance(value, Audio) or isinstance(value[0], np.ndarray))
         and not isinstance(value[1], np.ndarray)
     )
 

@@ -107,7 +107,9 @@ def _has_animation_chunk(file: BinaryIO) -> bool:
 
 
 def reads_as_text(file: BinaryIO) -> bool:
-    """Return whether the beginning is UTF-8 without control characters."""
+    """Return whether the beginning is UTF-8 without control characters, and of no other format."""
+    if other_format(file) is not None:
+        return False
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(_head(file))
     except UnicodeDecodeError:
@@ -121,11 +123,20 @@ def looks_like(file: BinaryIO) -> str:
         return f"looks like {_ONE[content.modality]} ({content.format})"
     if reads_as_text(file):
         return "looks like text"
+    noun = other_format(file)
+    return f"looks like {noun}" if noun else "its content is of no kind that is known here"
+
+
+def other_format(file: BinaryIO) -> str | None:
+    """Return the name of a format that no model reads, such as ``a PDF document``, by its signature; None for others.
+
+    Args:
+        file: an open file, which is left at its first byte.
+    """
     file.seek(0)
     head = file.read(_OTHER_BYTES)
     file.seek(0)
-    other_format = next((noun for signature, noun in _OTHER_FORMATS.items() if head.startswith(signature)), None)
-    return f"looks like {other_format}" if other_format else "its content is of no kind that is known here"
+    return next((noun for signature, noun in _OTHER_FORMATS.items() if head.startswith(signature)), None)
 
 
 _OTHER_BYTES = 16
@@ -137,7 +148,7 @@ _OTHER_FORMATS = {
     b"SQLite format 3": "a SQLite database",
     b"\x7fELF": "a program",
 }
-"""Formats that are none of the modalities, for messages only."""
+"""Formats that are none of the modalities."""
 
 
 NOUNS: dict[Modality, str] = {"text": "texts", "vision": "images", "audio": "audio clips", "video": "videos"}
@@ -182,7 +193,7 @@ _SIGNATURES: tuple[tuple[bytes, Modality, str], ...] = (
     (rb"riff\x2e\x91\xcf\x11", "audio", "w64"),
     (rb"Creative Voice File", "audio", "voc"),
     (rb"#!AMR", "audio", "amr"),
-    # The sync word of AC-3 and E-AC-3, twice: one frame after the other says more than 16 bits.
+    # The sync word of AC-3 and E-AC-3, twice: two frames are better evidence than 16 bits.
     (rb"\x0b\x77.{2,4094}?\x0b\x77", "audio", "ac3"),
     (rb"\x7f\xfe\x80\x01|\xfe\x7f\x01\x80", "audio", "dts"),
     (rb"wvpk", "audio", "wavpack"),

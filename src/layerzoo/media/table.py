@@ -16,7 +16,7 @@ from layerzoo.media.sample import UnusableError
 from layerzoo.media.written import holds_features
 
 DEFAULT_COLUMN = "text"
-# How many rows are looked at to tell columns of text from columns of numbers in a CSV, which does not say.
+# The number of rows that are inspected to tell columns of text from columns of numbers in a CSV, which has no types.
 INSPECTED_ROWS = 1000
 
 _BATCH_BYTES = 16 << 20
@@ -171,7 +171,7 @@ def listed(names: Sequence[str]) -> str:
 def _text_or_refusal(value: Any) -> Cell:
     if isinstance(value, str | bytes):
         return value
-    return UnusableError("no text: null" if value is None else f"no text: the value is a {type(value).__name__}")
+    return UnusableError("no text: null" if value is None else f"no text: the value is of type {type(value).__name__}")
 
 
 def _csv_rows(file: BinaryIO, delimiter: str) -> Iterator[list[str]]:

@@ -200,8 +200,8 @@ def tokenise(text: str, tokenizer: Tokenizer, max_tokens: int, *, overlap: int |
         tokenizer: a plugin's. A :class:`TensorTokenizer` says on which side a text is truncated; others truncate on
             the right.
         max_tokens: the longest sequence, including special tokens.
-        overlap: None truncates what is too long, as transformers' ``truncation=True`` does, and counts it. A number
-            splits it into consecutive chunks. Neighbours share that many tokens.
+        overlap: None truncates a text that is too long, as transformers' ``truncation=True`` does, and counts it. A
+            number splits it into consecutive chunks. Neighbours share that many tokens.
 
     Raises: EmptySampleError when there are no tokens at all; UsageError when max_tokens leaves no room for any.
     """
@@ -392,7 +392,7 @@ def _too_long() -> UnusableError:
 
 def _decoded(source: str | bytes) -> str:
     try:
-        # A lone surrogate is what Python puts where bytes are not UTF-8, and no tokenizer takes it.
+        # Python puts a lone surrogate where bytes are not UTF-8, and no tokenizer accepts it.
         return (source.encode("utf-8") if isinstance(source, str) else source).decode("utf-8")
     except UnicodeEncodeError as error:
         raise UnusableError(f"not valid Unicode: a lone surrogate at character {error.start}") from error

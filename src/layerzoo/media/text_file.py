@@ -12,7 +12,7 @@ from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.limits import limits
 from layerzoo.media.lines import lines
 from layerzoo.media.sample import Sample, UnusableError, shown
-from layerzoo.media.sniff import looks_like, sniff
+from layerzoo.media.sniff import looks_like, other_format, sniff
 from layerzoo.media.source import opened
 from layerzoo.media.table import Cell, cells_of_csv, cells_of_json_lines, cells_of_parquet
 
@@ -82,6 +82,8 @@ def _check_text(file: BinaryIO, path: Path) -> None:
     suffix, content = path.suffix.lower(), sniff(file)
     if (content.format if content else None) != ("parquet" if suffix == ".parquet" else None):
         raise UnusableError(f"not {suffix if suffix in _TABLES else 'text'}: {looks_like(file)}")
+    if content is None and (noun := other_format(file)) is not None:
+        raise UnusableError(f"not text: looks like {noun}")
     head = file.read(4096)
     file.seek(0)
     if content is None and head[:2] in {b"\xff\xfe", b"\xfe\xff"}:

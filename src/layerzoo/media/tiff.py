@@ -114,7 +114,7 @@ def layout_of(file: BinaryIO) -> Layout | None:
 
 
 def refuse_signed(layout: Layout) -> None:
-    """Raises: UnusableError for signed samples: no convention says what is black."""
+    """Raises: UnusableError for signed samples: no convention defines the value of black."""
     if layout.sample_format == _SIGNED:
         raise UnusableError(
             f"a TIFF of {layout}: convert it to 8 or 16 unsigned bits, so that the value of white is known"
@@ -233,7 +233,7 @@ def _pieces(file: BinaryIO, layout: Layout, plane: int, is_tiled: bool) -> Itera
     """Yield the strips or tiles of a plane, as they are stored."""
     offsets, counts = (TILE_OFFSETS, TILE_COUNTS) if is_tiled else (STRIP_OFFSETS, STRIP_COUNTS)
     starts = _all(layout.tags[offsets])
-    # Old programs leave the counts out where there is one strip.
+    # Old programs omit the counts of a single strip.
     lengths = _all(layout.tags[counts]) if counts in layout.tags else [file.seek(0, os.SEEK_END) - starts[0]]
     per_plane = len(starts) // (layout.samples if layout.is_planar else 1)
     if per_plane < (required := _pieces_of_a_plane(layout, is_tiled)):

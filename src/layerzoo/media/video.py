@@ -291,7 +291,7 @@ class _Packets:
     frames: NDArray[np.intp]
     """(frame,) the packet of each frame, in the order of display."""
     timeline: Timeline | None
-    """None where packets do not say when each frame is displayed."""
+    """None where packets do not state when each frame is displayed."""
     unit_s: Fraction
     may_seek: bool
     """Whether packets are found by their timestamps."""
@@ -598,7 +598,7 @@ def _stamp(timed: av.Packet[Any] | av.VideoFrame, container_: InputContainer) ->
 
 
 def _upright(frame: av.VideoFrame, aspect: Fraction, time_s: float | None) -> Image.Image:
-    """Return a frame in RGB with square pixels, rotated and mirrored as its metadata says."""
+    """Return a frame in RGB with square pixels, rotated and mirrored according to its metadata."""
     if frame.is_corrupt:
         raise UnusableError(f"damaged: the frame at {time_s or 0:.2f} s cannot be decoded whole")
     most = limits().frame_pixels
@@ -619,8 +619,7 @@ def _rgb(frame: av.VideoFrame) -> Image.Image:
     """Return a frame in RGB; an alpha channel is composited over white.
 
     FFmpeg converts with the matrix and the range that the frame declares. Where it declares none these are BT.601 and
-    the limited range, whatever the size, as on FFmpeg's command line; formats of one grey channel are always of full
-    range.
+    the limited range, for all sizes, as on FFmpeg's command line; formats of one grey channel are always of full range.
     """
     has_alpha = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
     try:

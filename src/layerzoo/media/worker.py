@@ -32,7 +32,7 @@ _MODULES = {"image": "layerzoo.media.image", "video": "layerzoo.media.video"}
 
 def main() -> None:
     """Serve requests from the standard input until it ends."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # meant for the process that computes
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # for the main process
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
@@ -40,7 +40,7 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     incoming, outgoing = os.dup(0), os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1):  # what a library prints is not an answer
+    for standard in (0, 1):  # output of a library is not an answer
         os.dup2(nowhere, standard)
     requests: queue.SimpleQueue[framing.Message] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(incoming, requests), daemon=True).start()
@@ -101,7 +101,7 @@ class _Answer:
         else:
             answer = {"done": True}
         if "error" in answer:
-            gc.collect()  # an error keeps what it went through: it may be an image of many megabytes
+            gc.collect()  # the traceback of an error keeps objects alive: it may be an image of many megabytes
         framing.send(self._outgoing, answer)
 
     def _beat(self) -> None:
@@ -181,7 +181,7 @@ def _set_memory(more_bytes: int | None) -> None:
         most = used_bytes + more_bytes
         resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
     except (ImportError, OSError, ValueError, StopIteration):
-        return  # another kernel than Linux: what a sample may take is bounded by the other limits
+        return  # another kernel than Linux: the other limits bound the memory of a sample
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def _run(manifest: PluginManifest, time_limit_s: float) -> tuple[ImportReport, b
 
 
 def report() -> None:
-    """Import in the child, and write failure and connections as JSON to what was standard output."""
+    """Import in the child, and write failure and connections as JSON to the original standard output."""
     module, namespace, folder = sys.argv[1:]
     connections: list[str] = []
 
@@ -115,7 +115,7 @@ def report() -> None:
 
     sys.addaudithook(watch)
     answer = os.dup(1)
-    os.dup2(2, 1)  # what the plugin prints must not be taken for the answer
+    os.dup2(2, 1)  # output of the plugin must not be read as the answer
     failure = None
     try:
         load(PluginManifest(namespace=namespace, distribution=namespace, module=module))

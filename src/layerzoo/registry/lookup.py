@@ -50,12 +50,12 @@ class Inheritance:
         self._specs = specs
 
     def views(self) -> list[int]:
-        """The views that hold them; made where a source is new. Raises: sqlite3.DatabaseError."""
+        """Return the views that contain them; create a view for new sources. Raises: sqlite3.DatabaseError."""
         views = [self._view(key, sources) for key, sources in self._reader.inheritance_scopes()]
         return [view for view in views if view is not None]
 
     def unusable(self) -> list[Declaration]:
-        """The models whose base cannot be used."""
+        """Return the models whose base cannot be used."""
         return self._reader.ask(lambda: self._reader.unusable(self.views()))
 
     def _view(self, key: str, sources: Sequence[IndexedSource]) -> int | None:

@@ -79,7 +79,7 @@ def _locked(path: Path) -> int:
         try:
             while lock(descriptor) is False:
                 time.sleep(0.1)
-            if is_same(path, os.fstat(descriptor)):  # and not one that the process before removed
+            if is_same(path, os.fstat(descriptor)):  # it may have been removed by the process that held the lock before
                 return descriptor
         except BaseException:
             os.close(descriptor)

@@ -101,7 +101,7 @@ def request_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
     request = {name: value for name, value in provenance.items() if name not in _RECORDED}
     if isinstance(weights := provenance.get("weights"), Mapping):
         names = ("sha256",) if weights.get("sha256") else ("source", "revision")
-        request["weights"] = {name: weights.get(name) for name in (*names, "keys", "changed")}
+        request["weights"] = {name: weights.get(name) for name in (*names, "keys", "changed", "sha256_by_layer")}
     data: dict[str, Any] = json.loads(json.dumps(request))
     return data
 
@@ -109,6 +109,8 @@ def request_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
 def check_same_request(stored: Mapping[str, Any], requested: Mapping[str, Any], folder: str) -> None:
     """Compare the request of a run with another one. Raises: RunMismatchError that shows both."""
     differences = dict(_differences(stored, requested))
+    if "sha256_by_layer" not in (stored.get("weights") or ()):  # a run of an earlier version
+        differences.pop("weights.sha256_by_layer", None)
     if differences:
         lines = [
             f"{name}: {_short(stored_value)} in the run, {_short(requested_value)} requested"

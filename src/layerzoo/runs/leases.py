@@ -1,4 +1,4 @@
-"""Leases: notes that a worker is at work on a shard, so that others take another one.
+"""Leases: files that record which worker computes a shard, so that other workers take other shards.
 
 A lease only saves work. Two workers on one shard write the same part, one after the other, and a lease that is lost or
 wrong costs the time of one shard. On one machine, the lock of the lease ends with its process. On another machine, or

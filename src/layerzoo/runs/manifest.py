@@ -59,7 +59,7 @@ class ManifestRow(NamedTuple):
 
 @dataclass(slots=True)
 class FoundInputs:
-    """The inputs that a manifest was written of."""
+    """Counts of the inputs in a manifest."""
 
     rows: int = 0
     passed_over: int = 0
@@ -186,7 +186,7 @@ def _row(item: Item) -> ManifestRow:
         return _file_row(name, os.path.abspath(os.fspath(source)))  # noqa: PTH100
     raise InputError(
         f"{name}: a run can be continued at any time, so its samples are files, texts, bytes or rows of a table, and "
-        f"this is a {type(source).__name__} in memory. Write it to a file, or use layerzoo.stream"
+        f"this is an object of type {type(source).__name__} in memory. Write it to a file, or use layerzoo.stream"
     )
 
 

@@ -1,6 +1,6 @@
 """The process of a worker: it gets its job as one line of JSON, and reports what it does as lines of JSON.
 
-It ends when its standard input is closed, as happens when the process that started it ends in whatever way.
+It ends when its standard input is closed, which also happens when the process that started it is killed.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def main() -> None:
     - ``rows``: compute this range of rows and write nothing, instead of the shards.
     """
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a library prints is no event
+    os.dup2(2, 1)  # the output of a library is not an event
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with, args=(sys.stdin,), daemon=True).start()
     try:

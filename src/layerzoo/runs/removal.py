@@ -15,7 +15,7 @@ def remove_run(folder: Path) -> None:
     """Remove the files of a run, and its folder if nothing else is in it.
 
     Args:
-        folder: of the run. Its description goes first, so that half a run is never taken for one.
+        folder: of the run. Its description is removed first, so that an interrupted removal leaves no run.
     Raises: OSError.
     """
     names = [DESCRIPTION, MANIFEST, *map(part_name, LocalStorage(folder).parts())]

@@ -103,7 +103,7 @@ class OpenRun:
                 writer.close()
 
     def crashed(self, shard: int) -> dict[int, str]:
-        """Return the samples of a shard on which the process ended, with the reasons."""
+        """Return the samples of a shard that crashed a process, with the reasons."""
         try:
             text = self.storage.local(crashed_name(shard)).read_text(encoding="utf-8")
             return {int(number): str(reason) for number, reason in json.loads(text).items()}
@@ -170,7 +170,7 @@ def _batches(
 
 
 def _changed(numbers: Collection[int], rows: ManifestRows) -> dict[int, str]:
-    """Return the samples whose files are not those of the manifest any more, with the reasons."""
+    """Return the samples whose files have changed since the manifest was written, with the reasons."""
     files = rows.files(dict.fromkeys(numbers))
     return {number: reason for number in files if (reason := changed_since(rows[number])) is not None}
 

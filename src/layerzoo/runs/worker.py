@@ -50,7 +50,7 @@ def work(
         share: the shards of this worker.
         retry_failed: also compute the failed samples of parts that exist now.
         report: is called after each batch.
-        sleep: waits while the last shards are in the hands of other workers.
+        sleep: waits while other workers compute the last shards.
     Raises: OutputError when a part cannot be written.
     """
     leases = Leases(run.storage.lease_folder)

@@ -24,11 +24,11 @@ from layerzoo.runtime.network import CutNetwork, Read
 from layerzoo.runtime.pool import PooledRow, pool_batch, pooled_counts, rows_of
 from layerzoo.runtime.precision import Precision
 from layerzoo.runtime.preprocess import Preprocessor
-from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
+from layerzoo.runtime.request import LayerChoice, PoolChoice, check_pools, choose_layers, choose_pools
 from layerzoo.runtime.resolved import ResolvedModel
 from layerzoo.runtime.transfer import to_device
 from layerzoo.runtime.variation import Variation, seeded
-from layerzoo.spec import Layer, ModelSpec
+from layerzoo.spec import IN_MEMORY, Layer, ModelSpec
 
 if TYPE_CHECKING:
     from layerzoo.runtime.export import Exported, ExportFormat
@@ -132,13 +132,16 @@ class Backbone:
         Args:
             path: the folder, created if it does not exist.
         Returns: the written checkpoint, ``model.safetensors`` in that folder.
-        Raises: OutputError when the folder cannot be written, WeightsError for a tensor that safetensors cannot hold.
+        Raises: UsageError for an empty path, and for one with the suffix of a checkpoint; OutputError when the folder
+            cannot be written; WeightsError for a tensor that safetensors cannot hold.
 
         >>> layerzoo.load("toy/next-word").save("tuned")
         PosixPath('tuned/model.safetensors')
         """
         from layerzoo.runtime.saving import save
 
+        if not os.fspath(path):
+            raise UsageError("save('') names no folder. Next: save('tuned'), or save('.') for the working directory")
         return save(self._network, self._resolved, self.pools, Path(path))
 
     def export(self, path: str | os.PathLike[str], to: ExportFormat | None = None) -> Exported:
@@ -159,7 +162,8 @@ class Backbone:
         """
         from layerzoo.runtime.export import export
 
-        return export(self, path, to)
+        with self._resolved.hooks.evaluating(self._network.network):
+            return export(self, path, to)
 
     def activations(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Return layer name → raw activation, without gradients, on this backbone's device and in its precision.
@@ -254,10 +258,12 @@ class Backbone:
         ):
             return
         self._resolved.forget()
+        is_in_memory = self.spec.builder == IN_MEMORY
+        advice = "call layerzoo.wrap again" if is_in_memory else f"zoo layers --trace {self.spec.id}"
         raise CutError(
             f"{self.spec.id}, layer {layer.name}: the network gives {tuple(activation.shape)} for a batch of "
             f"{batch.size}, and {layer.shape} without the batch was traced. Its code or its files have changed since. "
-            f"Next: zoo layers --trace {self.spec.id}"
+            f"Next: {advice}"
         )
 
     @cached_property
@@ -282,8 +288,6 @@ class Backbone:
         >>> layerzoo.load("toy/next-word").select_pools("block.0", "max")
         {'block.0': 'max'}
         """
-        if layer is None and pool is None:
-            return dict(self.pools)
         layers = self.layers if layer is None else choose_layers(self._resolved, layer)
         loaded = {each.name for each in self.layers}
         if missing := [each.name for each in layers if each.name not in loaded]:
@@ -291,8 +295,11 @@ class Backbone:
                 f"this backbone reads {', '.join(sorted(loaded))}, and not {', '.join(missing)}: "
                 f"layerzoo.load('{self.spec.id}', layer=[…]) with all layers you need"
             )
+        if pool is not None:
+            return choose_pools(self._resolved, layers, pool)
         pools = {each.name: self.pools[each.name] for each in layers}
-        return pools if pool is None else choose_pools(self._resolved, layers, pool)
+        check_pools(self._resolved, layers, pools)
+        return pools
 
     @property
     def variation(self) -> Variation:
@@ -317,7 +324,18 @@ class Backbone:
 
         Raises: UsageError when the network is in a state in which its features would silently be wrong.
         """
-        modules = _modules(self._network)
+        hooks = self._resolved.hooks
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(hooks.evaluating(self._network.network))
+            self._check_state()
+            stack.enter_context(hooks.without_network(self.spec.id))
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(torch.autocast(self.device.type, enabled=False))
+            yield
+
+    def _check_state(self) -> None:
+        """Raises: UsageError when the network is in a state in which its features would silently be wrong."""
+        modules = _modules(self._network.network)
         if any(module.training for module in modules):
             raise UsageError(
                 f"the network of {self.spec.id} is in training mode, in which features depend on chance and on the "
@@ -329,12 +347,6 @@ class Backbone:
                 f"the network of {self.spec.id} was loaded for {self.device}, and is on {', '.join(sorted(moved))} "
                 "now. Next: layerzoo.load(…, device=…)"
             )
-        with (
-            self._resolved.hooks.without_network(self.spec.id),
-            torch.no_grad(),
-            torch.autocast(self.device.type, enabled=False),
-        ):
-            yield
 
 
 def _modules(network: nn.Module) -> list[nn.Module]:
@@ -403,7 +415,11 @@ def with_layers(backbone: Backbone, layers: Sequence[Layer], pools: Mapping[str,
         pools: layer name → pooling.
     """
     network, cut = backbone._network, backbone._resolved.cut(layers)
-    loaded = {**backbone._loaded, "layers": {layer.name: layer.address for layer in cut.layers}}
+    loaded, weights = backbone._loaded, backbone._loaded["weights"]
+    digests = {loaded["layers"][name]: digest for name, digest in weights["sha256_by_layer"].items()}
+    addresses = {layer.name: layer.address for layer in cut.layers}
+    by_layer = {name: digests[address] for name, address in addresses.items() if address in digests}
+    loaded = {**loaded, "layers": addresses, "weights": {**weights, "sha256_by_layer": by_layer}}
     cut_network = CutNetwork(network.network, cut, network.dtype, is_cast=network.is_cast).eval()
     return replace(backbone, pools=dict(pools), _network=cut_network, _loaded=loaded)
 

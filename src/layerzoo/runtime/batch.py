@@ -91,6 +91,8 @@ class Batch:
     """Number of positions of the example input, to which the shapes of layers refer; None if unknown."""
     image_mask: Tensor | None = None
     """(batch, height, width): True for pixels of the image, False for padding; None without padding."""
+    as_mapping: bool = False
+    """Whether the network takes all inputs as one argument, a mapping."""
 
     @property
     def size(self) -> int:
@@ -162,6 +164,8 @@ class Batch:
         >>> backbone.preprocess(["the cat"]).run(layerzoo.build("toy/next-word")).shape
         torch.Size([1, 2, 8])
         """
+        if self.as_mapping:
+            return network(dict(self.inputs))
         tensors = list(self.inputs.values())
         return network(tensors[0]) if len(tensors) == 1 else network(**self.inputs)
 

@@ -30,7 +30,7 @@ _LARGEST = {
     "audio": BatchLimit(64, 32_000_000),
     "video": BatchLimit(256),
 }
-"""The largest batches on a GPU, whatever its memory. Larger ones should not be faster, which was not measured."""
+"""The largest batches on a GPU of any size. Larger ones should not be faster, which was not measured."""
 _SHARE = 0.7
 """Of the free memory that the activations of a batch may take. The rest is for the batches that are copied next, for
 what kernels use in addition, and for fragmentation."""
@@ -190,7 +190,8 @@ class _LiveTensors(TorchDispatchMode):
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return the memory that is free on a device, in bytes: of a CPU, what the system can provide without swapping."""
+    """Return the memory that is free on a device, in bytes: of a CPU, the memory that the system can provide
+    without swapping."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         free, _ = torch.cuda.mem_get_info(device)

@@ -23,7 +23,7 @@ import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from math import inf, log, prod
@@ -293,6 +293,26 @@ class TraceIndex:
                 return False
         return step > call.start and call.end == step + 1
 
+    def is_bare(self, call: Call) -> bool:
+        """Return whether a module is a convolution or a linear map of its own, and contains no modules."""
+        return self.flops([call]) > 0 and not self.inside(call)
+
+    def after_activation(self, activation: Activation) -> Activation:
+        """Return the output of the normalization and the activation function that follow a bare convolution.
+
+        Example: in ``relu1(bn1(conv1(x)))`` the layers ``conv*`` end with the output of ``relu1``. A module belongs to
+        the layer before it if it runs next, keeps the shape, does no FLOPs that are counted and contains no modules.
+        """
+        end = activation
+        for call in self.trace.calls:
+            if call.start <= end.call.end:
+                continue
+            keeps_shape = call.outputs == {None: end.shape} and list(call.inputs.values()) == [end.shape]
+            if not keeps_shape or self.flops([call]) or self.inside(call):
+                break
+            end = replace(end, call=call)
+        return end
+
     def has_parameters(self, call: Call) -> bool:
         return any(name.startswith(f"{call.module}.") for name in self.trace.reads)
 
@@ -307,16 +327,14 @@ class ChainSection:
 
     prefix: str
     """Of the layer names: ``branch.0.``, or empty."""
+    first: Activation
+    """The output of the first link."""
     stages: list[list[Activation]]
     """The chain, divided where the resolution drops."""
     blocks: list[list[Activation]]
     """The blocks of each stage; none where a stage is irregular."""
     indices: Sequence[int]
     """The number of each link in the chain."""
-
-    @property
-    def first(self) -> Activation:
-        return self.stages[0][0]
 
     @property
     def last(self) -> Activation:
@@ -334,10 +352,16 @@ class ChainSection:
             yield f"{self.prefix}stage.{i}", stage[-1]
 
 
-def find_sections(index: TraceIndex, links: Sequence[Call], pattern: str | None) -> list[ChainSection]:
+def find_sections(
+    index: TraceIndex, links: Sequence[Call], pattern: str | None, *, is_declared: bool = False
+) -> list[ChainSection]:
     """Divide a chain into stages and blocks, for each branch if its calls return several maps.
 
-    pattern: a regular expression for the paths of the blocks inside stages; None: find them.
+    Args:
+        index: the trace.
+        links: the chain.
+        pattern: a regular expression for the paths of the blocks inside stages; None: find them.
+        is_declared: whether a library declares the links. They then end where it says, also if they are convolutions.
     """
     widths = [len(index.keys(call)) for call in links]
     width = max(widths, default=0)
@@ -348,7 +372,10 @@ def find_sections(index: TraceIndex, links: Sequence[Call], pattern: str | None)
         blocks = find_blocks(index, stages) if pattern is None else _matching_blocks(index, stages, pattern)
         if _begins_with_a_stem(index, stages, blocks):
             stages, blocks = stages[1:], blocks[1:]
-        sections.append(ChainSection(f"branch.{branch}." if width > 1 else "", stages, blocks, indices))
+        first = stages[0][0]
+        if not is_declared and all(map(index.is_bare, links)):
+            stages = [list(map(index.after_activation, stage)) for stage in stages]
+        sections.append(ChainSection(f"branch.{branch}." if width > 1 else "", first, stages, blocks, indices))
     return sections
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layerzoo.errors import CacheError, PluginError, WeightsError
+from layerzoo.errors import CacheError, PluginError, UsageError, WeightsError
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.pickled import StateDict, encoded, read_pickle
 from layerzoo.runtime.read_ahead import ReadAhead
@@ -130,10 +130,25 @@ def key_rules(spec: ModelSpec, content: CheckpointContent, keys: Mapping[str, st
         spec: the model, whose declared renaming applies unless layerzoo saved the checkpoint.
         content: the opened checkpoint.
         keys: the renaming to use instead of the declared one; None for that.
+    Raises: UsageError for a renaming that applies to no key of the checkpoint.
     """
     if keys is not None:
+        _check_used(keys, content.stored)
         return KeyRules(tuple(keys.items()))
     return KeyRules(spec.weights.keys if spec.weights and not content.is_saved else ())
+
+
+def _check_used(keys: Mapping[str, str], stored: Stored) -> None:
+    """Raises: UsageError for a renaming that applies to no key of a checkpoint."""
+    names = list(stored.meta())
+    for old, new in keys.items():
+        renamed = [KeyRules(((old, new),))(name) for name in names]
+        if old != new and renamed == names:
+            raise UsageError(
+                f"keys={{{old!r}: {new!r}}}: no key of {stored.label} is {old!r}, or has it as whole dotted segments. "
+                f"Its keys: {', '.join(names[:3])}, …"
+            )
+        names = renamed
 
 
 def open_checkpoint(

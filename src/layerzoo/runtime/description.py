@@ -53,8 +53,8 @@ def known_chain(spec: ModelSpec, hooks: ModelHooks, files: Files) -> Chain:
     if isinstance(chain, Chain):
         return chain
     raise PluginError(
-        f"the hook layerzoo_describe returns a {type(chain).__name__} as the chain of {spec.id}: it has to be a "
-        "layerzoo.authoring.Chain, or None",
+        f"the hook layerzoo_describe returns an object of type {type(chain).__name__} as the chain of {spec.id}: it "
+        "has to be a layerzoo.authoring.Chain, or None",
         plugin=spec.builder,
     )
 

@@ -215,7 +215,12 @@ def prepare(
     if chunks or overlap is not None:
         backbone = _chunked(backbone, chunks, overlap)
     backbone = _sampling(backbone, sampling=sampling, start_s=start_s, end_s=end_s, clips=clips)
-    if not (special_tokens or isinstance(backbone.preprocess, TextPreprocessor)):
+    if not (special_tokens or backbone.preprocess.knows_special_tokens):
+        if backbone.preprocess.modality == "text":
+            raise UsageError(
+                f"special_tokens=False needs the special tokens of the tokenizer, and those of {backbone.spec.id} are "
+                "not known. Next: layerzoo.wrap(module, preprocess=tokenizer)"
+            )
         raise UsageError(
             f"special_tokens=False is for text, and {backbone.spec.id} takes {backbone.preprocess.modality}. Class and "
             "register tokens of an image are never pooled"
@@ -395,6 +400,9 @@ def _reported(
             meter.total = counter.total if is_counted else None
             meter.advance(len(piece) + len(piece.errors))
             yield piece
+        if is_counted and counter.is_in_background and meter.total is None:  # all samples were faster than the count
+            meter.total = meter.done
+            meter.advance(0)
 
 
 def _run_batch(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +22,11 @@ from layerzoo.runtime.loading_logic import (
 )
 from layerzoo.runtime.network import truncate
 from layerzoo.runtime.quantised import refuse_changes, refuse_packed, refuse_scaled
-from layerzoo.runtime.stored import sha256_of
+from layerzoo.runtime.stored import combined_digest, tensor_digests
 from layerzoo.runtime.trace import checkpointed_tensors, saved_tensors, signature
 from layerzoo.weights.progress import FileProgress
+
+_DigestsByName = Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,9 @@ class Loaded:
     """The entry of a training checkpoint that the tensors were taken from: ``state_dict_ema``."""
     removed: str | None = None
     """The prefix that a training wrapper added to each checkpoint key: ``module.``."""
+    digests: _DigestsByName = field(default_factory=dict, repr=False)
+    """The sha256 of each tensor that was read, by its name in the network; "" for what loading logic computes others
+    from."""
 
 
 def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: str, has_values: bool = False) -> Loaded:
@@ -61,8 +66,9 @@ def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: st
     for name, source in sources.items():
         _assign(network, name, tensors[source], model)
     trim(network, cut)
-    digest = sha256_of(tensors, checkpoint.digests(tensors))
-    return replace(_loaded(sources.values(), checkpoint), sha256=digest)
+    digests = tensor_digests(tensors, checkpoint.digests(tensors))
+    by_name = {name: digests[source] for name, source in sources.items()}
+    return replace(_loaded(sources.values(), checkpoint), sha256=combined_digest(digests), digests=by_name)
 
 
 def _load_by_its_logic(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str, has_values: bool) -> Loaded:
@@ -77,10 +83,15 @@ def _load_by_its_logic(network: nn.Module, cut: Cut, checkpoint: Checkpoint, mod
     for name, source in sources.items():
         _assign(network, name, tensors[source].clone() if source in assigned else tensors[source], model)
         assigned.add(source)
+    computed_from = dict(logic.values)
     trim(network, cut)
     logic.settle()
     tensors |= logic.values
-    return replace(_loaded(tensors, checkpoint), sha256=sha256_of(tensors))
+    digests = tensor_digests(tensors)
+    by_name = {name: digests[source] for name, source in sources.items()}
+    if computed_from:
+        by_name[""] = bytes.fromhex(combined_digest({name: digests[name] for name in computed_from}))
+    return replace(_loaded(tensors, checkpoint), sha256=combined_digest(digests), digests=by_name)
 
 
 def _run(logic: LoadingLogic, network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> dict[str, str]:

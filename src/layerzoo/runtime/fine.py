@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from math import prod
 
 from layerzoo.errors import LayerError
+from layerzoo.layers import listing
 from layerzoo.runtime.chain import TraceIndex
 from layerzoo.runtime.cut import find_call
 from layerzoo.runtime.resolved import ResolvedModel
@@ -49,7 +50,7 @@ def fine_layers(resolved: ResolvedModel) -> tuple[Layer, ...]:
     if not layers:
         raise LayerError(
             f"{resolved.spec.id} has no blocks with a feed-forward network of linear layers, so that '{FINE}' means "
-            f"nothing. All layers: zoo layers {resolved.spec.id}"
+            f"nothing. All layers: {listing(resolved.spec.id)}"
         )
     return tuple(layers)
 

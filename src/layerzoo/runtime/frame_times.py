@@ -102,7 +102,7 @@ class _Step(NamedTuple):
     after: int
     kernel: int
     stride: int
-    left: int
+    left: float
 
 
 def _followed(start: _SampleGrid, steps: Sequence[Sequence[_Step]], count: int) -> _SampleGrid:
@@ -190,10 +190,15 @@ def _unfolding(args: Sequence[Any], output: Tensor) -> Iterator[_Step]:
 
 
 def _framing(args: Sequence[Any], output: Tensor) -> Iterator[_Step]:
-    """The frames of a Fourier transform are a view with overlapping rows."""
+    """The frames of a Fourier transform are a view with overlapping rows.
+
+    A window of even size begins with a zero, as torch.hann_window: its centre is a sample, the one that the library
+    places at a multiple of the hop.
+    """
     source, _, strides = args[:3]
     if output.ndim > 1 and strides[-1] == source.stride(-1) == 1 and strides[-2] > 0:
-        yield _Step(source.shape[-1], output.shape[-2], output.shape[-1], strides[-2], 0)
+        size = output.shape[-1]
+        yield _Step(source.shape[-1], output.shape[-2], size, strides[-2], 0 if size % 2 else -0.5)
 
 
 def _stacking(args: Sequence[Any], output: Tensor) -> Iterator[_Step]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from layerzoo.errors import PluginError
 from layerzoo.isolation import without_network
@@ -61,6 +61,10 @@ class ModelHooks:
     def without_network(self, model: str) -> AbstractContextManager[None]:
         """Return a context in which the code that the plugins gave opens no connection. model: for the error."""
         return without_network(model)
+
+    def evaluating(self, network: nn.Module) -> AbstractContextManager[None]:
+        """Return a context in which features are computed. A loaded network is in eval mode already."""
+        return nullcontext()
 
     def build(self, spec: ModelSpec, files: Files) -> Any:
         return self._builder.build(spec, files)

@@ -42,7 +42,10 @@ def find_model(model: str | ModelSpec, zoo: Registry) -> ModelSpec:
     if isinstance(model, ModelSpec):
         return model
     if not isinstance(model, str):
-        raise UsageError(f"a {type(model).__name__} is not a model: give an id such as 'starter/minilm-l6', or a spec")
+        raise UsageError(
+            f"an object of type {type(model).__name__} is not a model: give an id such as 'starter/minilm-l6', or a "
+            "spec"
+        )
     try:
         return zoo.model(model)
     except UnidentifiedModelError as error:

@@ -92,7 +92,8 @@ def load(
         prompt: the text before every input text: the name of one of the model's prompts, or the text itself; None: the
             model's default.
         keys: the network's name for each checkpoint key, or for a part of one that consists of whole dotted segments,
-            as in ``{"backbone": "blocks"}``. Applied in order, instead of the declared ``keys``.
+            as in ``{"backbone": "blocks"}``. Applied in order, instead of the declared ``keys``. One that applies to no
+            key is a UsageError.
     Returns: the truncated network with its preprocessing.
     Raises: UsageError, NotFoundError, LayerError, DeclarationError, PoolingError, PluginError, MissingLibraryError,
         TraceError or WeightsError: see :mod:`layerzoo.errors`.
@@ -105,6 +106,8 @@ def load(
     zoo = registry()
     spec = find_model(model, zoo)
     seed = _seed(weights)
+    if keys is not None and seed is not None:
+        raise UsageError(f"keys= renames the keys of a checkpoint, and weights={weights!r} reads none")
     devices = usable_devices(device)
     chosen = choose_precision(precision, devices[0])
     request = _LoadRequest(layer, pool, weights, seed, devices, chosen, allow_pickle, _key_rules(keys))

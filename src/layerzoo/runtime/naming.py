@@ -75,7 +75,7 @@ def _name_network(trace: Trace, chain: Chain) -> tuple[Layer, ...]:
     links = [call for call in links if call not in [activation.call for _, activation in following]]
     if not links:  # the library may state all layers, where the batch is not the first axis
         return tuple(_layer(index, name, activation, chain) for name, activation in [*stated, *following])
-    sections = find_sections(index, links, chain.blocks)
+    sections = find_sections(index, links, chain.blocks, is_declared=chain.modules is not None)
     sections += [section for section in find_sections(index, index.branches_after(links), None) if section.prefix]
     named_activations = stated + [
         pair for section in sections for pair in (*_stem(index, section, chain.stem), *section.named_activations())

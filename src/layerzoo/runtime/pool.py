@@ -88,7 +88,7 @@ def rows_of(summary: Tensor, batch: Batch, layer: Layer, pool: str) -> list[Floa
     if pool == "none" and layer.axes is None and batch.valid is not None and bool((batch.valid != batch.total).any()):
         raise PoolingError(
             f"layer {layer.name}: its axes are not known, so that the padding of shorter samples cannot be removed. "
-            f"Declare them, as in {layer.name}: {{module: {layer.module or '.'}, axes: batch token channel}}"
+            "Declare them in a registry.yaml or, for layerzoo.wrap, as Layer(…, axes=('batch', 'token', 'channel'))"
         )
     if pool != "none" or axis is None or not is_sequence(batch, layer):
         return rows

@@ -17,6 +17,7 @@ from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.fill import Loaded
 from layerzoo.runtime.precision import Precision, dtype_name
 from layerzoo.runtime.resolved import ResolvedModel
+from layerzoo.runtime.stored import combined_digest
 from layerzoo.spec import ModelSpec, to_plain
 from layerzoo.weights import Files
 
@@ -66,6 +67,7 @@ def provenance(
             "removed_prefix": loaded.removed,
             "keys": None if keys is None else dict(keys),
             "dtypes": list(dtypes.stored) if dtypes and not is_random else [],
+            "sha256_by_layer": digests_by_layer(resolved, cut, loaded.digests),
         },
         "layers": {layer.name: layer.address for layer in cut.layers},
         "preprocess": to_plain(spec.preprocess),
@@ -74,12 +76,31 @@ def provenance(
         "library_dtype": dtype_name(numerics.library),
         "device": ", ".join(map(str, numerics.devices)),
         "local_files": _local_files(zoo),
-        "loaded": {name: value for name, value in asdict(loaded).items() if name not in ("entry", "removed")},
+        "loaded": {
+            name: value for name, value in asdict(loaded).items() if name not in ("entry", "removed", "digests")
+        },
         "versions": {
             "python": platform.python_version(),
             **library_versions(spec, zoo),
         },
     }
+
+
+def digests_by_layer(resolved: ResolvedModel, cut: Cut, digests: Mapping[str, bytes]) -> dict[str, str]:
+    """Return for each layer the sha256 of the tensors that a cut at this layer alone needs.
+
+    It is the same for every cut that reads the layer, so that the weights of two runs can be compared.
+
+    Args:
+        resolved: the model.
+        cut: of the network.
+        digests: the sha256 of each tensor by name, as in :class:`Loaded`; empty for random weights.
+    """
+    by_layer = {}
+    for layer in cut.layers if digests else ():
+        needed = {"", *(cut if len(cut.layers) == 1 else resolved.cut([layer])).tensors}
+        by_layer[layer.name] = combined_digest({name: digest for name, digest in digests.items() if name in needed})
+    return by_layer
 
 
 def _local_files(zoo: Registry) -> dict[str, Any]:

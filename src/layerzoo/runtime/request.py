@@ -10,7 +10,7 @@ from layerzoo.plugins.pooling import plugin_pooling
 from layerzoo.pooling import check_pooling, is_of_plugin
 from layerzoo.runtime.fine import FINE, FINE_NAME, fine_layers
 from layerzoo.runtime.resolved import ResolvedModel
-from layerzoo.spec import Layer
+from layerzoo.spec import IN_MEMORY, Layer
 
 LayerChoice = str | Sequence[str] | None
 PoolChoice = str | Mapping[str, str] | None
@@ -55,24 +55,31 @@ def choose_pools(resolved: ResolvedModel, layers: Sequence[Layer], pool: PoolCho
     Raises: PoolingError when a pooling does not fit its layer, UsageError for an entry of a layer that is not
         requested.
     """
-    spec = resolved.spec
     requested = _requested(resolved, layers, pool)
-    default = _default_names(resolved)
-    pools = {
-        layer.name: requested.get(layer.name, spec.default.pool if layer.name in default else "mean")
-        for layer in layers
-    }
+    pools = {**default_pools(resolved, layers), **requested}
+    check_pools(resolved, layers, pools)
+    return pools
+
+
+def default_pools(resolved: ResolvedModel, layers: Sequence[Layer]) -> dict[str, str]:
+    """Return layer name → pooling where the caller requests none. It may not fit the layer: see :func:`check_pools`."""
+    spec, default = resolved.spec, _default_names(resolved)
+    return {layer.name: spec.default.pool if layer.name in default else "mean" for layer in layers}
+
+
+def check_pools(resolved: ResolvedModel, layers: Sequence[Layer], pools: Mapping[str, str]) -> None:
+    """Raises: PoolingError when the pooling of a layer does not fit it. pools: layer name → pooling."""
     for layer in layers:
         check_pooling(
             pools[layer.name],
             layer,
-            model=spec.id,
+            model=resolved.spec.id,
             masked=resolved.preprocess.variable_length,
             cls_token=resolved.preprocess.cls_token,
+            is_in_memory=resolved.spec.builder == IN_MEMORY,
         )
         if is_of_plugin(pools[layer.name]):
             plugin_pooling(pools[layer.name])
-    return pools
 
 
 def _default_names(resolved: ResolvedModel) -> set[str]:

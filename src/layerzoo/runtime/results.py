@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from layerzoo.errors import NoObjectsError, SampleError, UsageError
 from layerzoo.features import Features
 from layerzoo.features.features import stacked, unit_vectors
+from layerzoo.features.origin import of_layers
 from layerzoo.pooling import OBJECT_AXIS, TemporalChoice, parse_temporal_pool, width
 from layerzoo.runtime.backbone import Backbone
 from layerzoo.runtime.pending import PendingSample
@@ -171,16 +172,14 @@ def extraction_provenance(plan: ExtractionPlan) -> dict[str, Any]:
     """Return the provenance of the features of a plan."""
     backbone = plan.backbone
     text_inputs = backbone.preprocess if isinstance(backbone.preprocess, TextPreprocessor) else None
-    layers = {name: address for name, address in plan.provenance["layers"].items() if name in plan.pools}
     return {
-        **plan.provenance,
-        "layers": layers,
+        **of_layers(plan.provenance, plan.pools),
         "pooling": dict(plan.pools),
         "normalize": plan.normalize,
         "image_pooling": dict(plan.row_pools) if plan.pools != plan.row_pools else None,
         "temporal_pool": {name: str(choice) for name, choice in plan.temporal.items()} or None,
         **backbone.variation.to_plain(),
-        "special_tokens": plan.special_tokens if text_inputs else None,
+        "special_tokens": plan.special_tokens if backbone.preprocess.knows_special_tokens else None,
         "sampling": _sampling_of(backbone),
         "overlap": backbone.preprocess.overlap,
         "windows": None if plan.windowing is None else asdict(plan.windowing),

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from layerzoo.disk import atomic_path
-from layerzoo.errors import NotFoundError, OutputError, RegistryError
+from layerzoo.errors import NotFoundError, OutputError, RegistryError, UsageError
 from layerzoo.registry import registry
 from layerzoo.runtime.checkpoint import saved_metadata
 from layerzoo.runtime.loading_logic import has_loading_logic
@@ -28,6 +28,8 @@ from layerzoo.weights.tensors import write_tensors
 
 CHECKPOINT = "model.safetensors"
 _REGISTRY = "registry.yaml"
+_OF_CHECKPOINTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
+"""The suffixes of files that are mistaken for folders."""
 _PLAIN = re.compile(
     r"[A-Za-z][\w.-]*(?:[/:][\w.][\w./-]*)+|(?!(?:y|n|on|off|yes|no|true|false|null)$)[a-z_]+(?:[-.]\w+)*"
 )
@@ -36,6 +38,11 @@ _PLAIN = re.compile(
 
 def save(module: CutNetwork, resolved: ResolvedModel, pools: Mapping[str, str], folder: Path) -> Path:
     """Write a cut network into a folder. Arguments, errors: :meth:`layerzoo.Backbone.save`."""
+    if folder.suffix in _OF_CHECKPOINTS and not folder.is_dir():
+        raise UsageError(
+            f"save({str(folder)!r}) would create a folder of that name: it writes a folder with {CHECKPOINT} in it. "
+            f"Next: save({str(folder.parent if folder.name == CHECKPOINT else folder.with_suffix(''))!r})"
+        )
     target = folder / CHECKPOINT
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from layerzoo.runtime.devices import DeviceChoice
 from layerzoo.runtime.loading import load
 from layerzoo.runtime.precision import RequestedPrecision
 from layerzoo.runtime.resolved import ResolvedModel
-from layerzoo.spec import Layer, ModelSpec
+from layerzoo.spec import IN_MEMORY, Layer, ModelSpec
 
 _USUAL = re.compile(r"(?:branch\.\d+\.)?(?:stem|block\.\d+|stage\.\d+|norm|pooled|embedding)")
 """The layers of a sweep if none are chosen. The blocks within stages are more, and can be chosen."""
@@ -97,7 +97,8 @@ def _check(resolved: ResolvedModel, layer: Layer, pool: str) -> None:
     """Raises: PoolingError where a pooling does not fit a layer."""
     preprocess = resolved.preprocess
     masked, cls_token = preprocess.variable_length, preprocess.cls_token
-    check_pooling(pool, layer, model=resolved.spec.id, masked=masked, cls_token=cls_token)
+    is_in_memory = resolved.spec.builder == IN_MEMORY
+    check_pooling(pool, layer, model=resolved.spec.id, masked=masked, cls_token=cls_token, is_in_memory=is_in_memory)
 
 
 def bytes_to_load(backbone: Backbone) -> dict[str, int]:

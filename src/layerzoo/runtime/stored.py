@@ -330,19 +330,29 @@ def _read_chunk(part: _SafetensorsFile, names: Sequence[str], *, is_hashed: bool
     return tensors
 
 
-def sha256_of(tensors: Mapping[str, Tensor], known: Mapping[str, bytes] | None = None) -> str:
+def sha256_of(tensors: Mapping[str, Tensor], known_digests: Mapping[str, bytes] | None = None) -> str:
     """Return a digest of names and values: sha256 over the name and the sha256 of the bytes of each tensor, by name.
 
-    known: the sha256 of some tensors, from when they were read.
+    known_digests: the sha256 of some tensors, from when they were read.
     """
+    return combined_digest(tensor_digests(tensors, known_digests))
+
+
+def tensor_digests(tensors: Mapping[str, Tensor], known_digests: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
+    """Return the sha256 of the bytes of each tensor. Arguments: :func:`sha256_of`."""
 
     def digest(tensor: Tensor) -> bytes:
         return hashlib.sha256(bytes_of(tensor.detach().contiguous())).digest()
 
-    digests = {name: known[name] for name in tensors if name in known} if known else {}
+    digests = {name: known_digests[name] for name in tensors if name in known_digests} if known_digests else {}
     unhashed = [name for name in tensors if name not in digests]
     with ThreadPoolExecutor(THREADS) as threads:
         digests |= zip(unhashed, threads.map(digest, (tensors[name] for name in unhashed)), strict=True)
+    return digests
+
+
+def combined_digest(digests: Mapping[str, bytes]) -> str:
+    """Return the digest of names and values, in hex. digests: the sha256 of each tensor, by name."""
     total = hashlib.sha256()
     for name in sorted(digests):
         total.update(f"{name}\0".encode() + digests[name])

@@ -294,7 +294,11 @@ def unknown_output(
     """
     listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items()) or otherwise
     selected = "does not say which" if output is None else f"selects {output!r}"
-    return LayerError(f"{module} returns {listed}, and the layer {selected}: declare `output:` as one of them")
+    example = f"module:PATH[{next(iter(shapes), 0)}]"
+    return LayerError(
+        f"{module} returns {listed}, and the layer {selected}: declare `output:` as one of them, or select it as in "
+        f"{example}"
+    )
 
 
 def tree_leaves_of_tensors(value: Any) -> list[Tensor]:

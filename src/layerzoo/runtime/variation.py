@@ -157,7 +157,7 @@ class Variation:
 
 
 def compare(
-    read: Callable[[Batch], Values], batches: Callable[[Sequence[int]], Batch], known: Collection[str] = ()
+    read: Callable[[Batch], Values], batches: Callable[[Sequence[int]], Batch], known_random: Collection[str] = ()
 ) -> Comparison:
     """Run two rows alone, and together.
 
@@ -167,7 +167,7 @@ def compare(
     Args:
         read: runs a batch, and returns the values of its rows.
         batches: makes a batch from the numbers of its rows, 0 or 1.
-        known: names of layers that are known to be random.
+        known_random: names of layers that are known to be random.
     Returns: the names of the layers that are random, and of those that depend on the batch. Random layers are not
         examined for a dependence on the batch.
     """
@@ -179,13 +179,13 @@ def compare(
     order = COMPARED
     reseeded, alone = rows(0, seed=SEED + 1), {0: rows(0), 1: rows(1)}
     random = {name for name in reseeded if _differ(reseeded[name][0], alone[0][name][0]) > RANDOM_TOLERANCE}
-    repeated = rows(0) if random or known else alone[0]
+    repeated = rows(0) if random or known_random else alone[0]
     unrepeatable = {name for name in repeated if _differ(repeated[name][0], alone[0][name][0]) > RANDOM_TOLERANCE}
     together = rows(*order)
     changes = {
         name: max(_differ(alone[row][name][0], values[at]) for at, row in enumerate(order))
         for name, values in together.items()
-        if name not in random and name not in known
+        if name not in random and name not in known_random
     }
     changed = _changed(rows, together, changes, tuple(enumerate(order)))
     return Comparison(frozenset(random | unrepeatable), frozenset(changed - unrepeatable), frozenset(unrepeatable))

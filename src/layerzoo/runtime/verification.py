@@ -129,7 +129,7 @@ def _samples(spec: ModelSpec, batch: Batch, *, times: int) -> int:
     """Return the number of audio samples that a network received: those of the batch, or of its window if that is
     longer.
 
-    times: how many times as long as declared the window is.
+    times: the length of the window, as a multiple of the declared one.
     """
     declared = spec.preprocess
     if isinstance(declared, AudioPreprocess) and declared.window_s is not None:

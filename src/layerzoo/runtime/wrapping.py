@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import importlib.metadata
 import inspect
 import platform
@@ -24,9 +25,11 @@ from layerzoo.runtime.axes import AxisLayout
 from layerzoo.runtime.backbone import Backbone
 from layerzoo.runtime.batch import Batch, InputRow
 from layerzoo.runtime.changes import TensorChanges
+from layerzoo.runtime.clip_lengths import FrameHop, frames_of
 from layerzoo.runtime.completion import complete_layers
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.hooks import ModelHooks
+from layerzoo.runtime.modes import in_eval_mode
 from layerzoo.runtime.naming import name_layers
 from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.precision import dtype_name
@@ -42,12 +45,14 @@ from layerzoo.runtime.preprocess.arrays import (
     name_of,
     transformed_images,
 )
-from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
+from layerzoo.runtime.provenance import digests_by_layer
+from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools, default_pools
 from layerzoo.runtime.resolved import ResolvedModel, observe_example
-from layerzoo.runtime.stored import sha256_of
+from layerzoo.runtime.stored import combined_digest, tensor_digests
 from layerzoo.runtime.trace import Call, Trace, named_tensors, saved_tensors
 from layerzoo.runtime.tracer import Tracer, as_parameters
 from layerzoo.spec import (
+    IN_MEMORY,
     KINDS,
     AudioPreprocess,
     Default,
@@ -64,7 +69,6 @@ from layerzoo.spec import (
 from layerzoo.weights import Files
 
 _NAMESPACE = "memory"
-_BUILDER = "memory"
 _MODALITY_OF_KIND: dict[str, Modality] = {KINDS[modality]: modality for modality in get_args(Modality)}
 _IMAGE_SIDES = (224, 32, 64, 28, 96, 128, 256, 299, 384, 512)
 
@@ -86,7 +90,8 @@ def wrap(
     """Make a backbone of a module in memory: of a class in a notebook, of torchvision, timm or transformers.
 
     The module is traced, its layers are named, cut, pooled and batched by the same rules as those of any model. It is
-    neither copied nor changed, except that it is put into eval mode: after more training, call ``module.eval()`` again.
+    neither copied nor changed, except that it is put into eval mode. After more training, features are computed in eval
+    mode, too, and the mode of each submodule is restored afterwards.
 
     Args:
         module: the network. Its parameters may be on any device, and in any floating-point dtype.
@@ -101,7 +106,8 @@ def wrap(
         layers: names of layers → addresses of submodules, as in ``{"early": "conv1", "late": "blocks.3"}``, or
             :class:`Layer` objects. None: named by the trace.
         example: one batch as the network takes it, without ``preprocess``: an array, a tensor, a tuple of several, or a
-            mapping by the names of arguments. None: derived from the modality and the first layer of the module.
+            mapping by the names of arguments. For a network whose only argument is a mapping: that mapping. None:
+            derived from the modality and the first layer of the module.
         layer: the layers that are read by default, as for :func:`load`. Any other layer can be passed to
             :func:`extract`.
         pool: the pooling, as for :func:`load`.
@@ -121,7 +127,7 @@ def wrap(
     prepared, tracer = _traced(spec, preprocess, example, hooks)
     declared = _declared_layers(layers)
     named_layers = declared or name_layers(tracer.trace)
-    complete = complete_layers(tracer, named_layers)
+    complete = tuple(_with_prefix(layer, tracer.trace) for layer in complete_layers(tracer, named_layers))
     spec = replace(tracer.spec, layers=complete, default=_default_of(complete, tracer.trace))
     tracer.spec = spec
     resolved = ResolvedModel(spec, tracer, prepared)
@@ -138,9 +144,10 @@ def recut(backbone: Backbone, layer: LayerChoice) -> Backbone:
     if not isinstance(resolved.hooks, _ModuleHooks) or layer is None:
         return backbone
     loaded = {each.name for each in backbone.layers}
-    if {each.name for each in choose_layers(resolved, layer)} <= loaded:
-        return backbone
-    renewed = _backbone(resolved.hooks.network, resolved, backbone._changes, layer, None)
+    with in_eval_mode(resolved.hooks.network):
+        if {each.name for each in choose_layers(resolved, layer)} <= loaded:
+            return backbone
+        renewed = _backbone(resolved.hooks.network, resolved, backbone._changes, layer, None)
     return replace(renewed, preprocess=backbone.preprocess)
 
 
@@ -148,7 +155,7 @@ def _backbone(
     network: nn.Module, resolved: ResolvedModel, changes: TensorChanges, layer: LayerChoice, pool: PoolChoice
 ) -> Backbone:
     layers = choose_layers(resolved, layer)
-    pools = choose_pools(resolved, layers, pool)
+    pools = default_pools(resolved, layers) if pool is None else choose_pools(resolved, layers, pool)
     cut = resolved.cut(layers)
     dtype = _dtype(network)
     is_cast = dtype is not torch.float32
@@ -179,6 +186,9 @@ class _ModuleHooks(ModelHooks):
     def without_network(self, model: str) -> contextlib.AbstractContextManager[None]:
         """Change nothing: the code is the caller's own."""
         return contextlib.nullcontext()
+
+    def evaluating(self, network: nn.Module) -> contextlib.AbstractContextManager[None]:
+        return in_eval_mode(network)
 
     def build(self, spec: ModelSpec, files: Files) -> nn.Module:
         """Return a copy without values inside a trace mode without values, and else the module itself."""
@@ -248,6 +258,33 @@ def _axes_by_kind(
     return candidates.pop() if len(candidates) == 1 else None
 
 
+def _frame_hop(network: nn.Module, trace: Trace) -> FrameHop | None:
+    """Return the length and hop of the frames that the first convolutions and poolings of a network make of samples.
+
+    None if the first of them pads its input, or there are none.
+    """
+    samples = next(iter(trace.calls[0].inputs.values()), (0,))[-1]
+    length, hop, positions = 1, 1, samples
+    for call in sorted(trace.calls, key=lambda call: call.start):
+        module = network.get_submodule(call.module)
+        before, after = (next(iter(shapes.values()), (0,))[-1] for shapes in (call.inputs, call.outputs))
+        if not isinstance(module, nn.Conv1d | nn.MaxPool1d | nn.AvgPool1d) or before != positions or after == before:
+            continue
+        kernel, stride, dilation, padding = (_number(getattr(module, name, 1)) for name in _WINDOW)
+        if padding or getattr(module, "ceil_mode", False):
+            break
+        length, hop, positions = length + (kernel - 1) * dilation * hop, hop * stride, after
+    return (length, hop) if hop > 1 and frames_of(samples, (length, hop)) == positions else None
+
+
+_WINDOW = ("kernel_size", "stride", "dilation", "padding")
+
+
+def _number(value: int | str | tuple[int, ...]) -> int:
+    """Return a setting of a one-dimensional window, which torch keeps as a number or a tuple of one."""
+    return value[0] if isinstance(value, tuple) else int(value != "valid") if isinstance(value, str) else value
+
+
 def _axes_of_kinds(sequence_axis: str) -> dict[tuple[type[nn.Module], ...], tuple[str, ...]]:
     return {
         (nn.Conv1d, nn.BatchNorm1d): ("batch", "channel", sequence_axis),
@@ -292,7 +329,8 @@ def _network(module: Any) -> nn.Module:
     if isinstance(module, torch.jit.ScriptModule):
         raise UsageError("a TorchScript module has no hooks to read its layers by: pass the module it was made from")
     if not isinstance(module, nn.Module):
-        kind = f"the class {module.__name__}" if isinstance(module, type) else f"a {type(module).__name__}"
+        is_class = isinstance(module, type)
+        kind = f"the class {module.__name__}" if is_class else f"an object of type {type(module).__name__}"
         raise UsageError(
             f"layerzoo.wrap takes a torch.nn.Module, and this is {kind}. To load a model by its id: layerzoo.load"
         )
@@ -337,7 +375,7 @@ def _spec(name: str, modality: Modality | None, preprocess: WrapPreprocess | Non
         raise UsageError(f"modality={modality!r} is not one of {', '.join(get_args(Modality))}")
     chosen = modality or _modality_of(preprocess) or _modality_of_network(network)
     slug = re.sub(r"[^\w.-]+", "-", name).strip("-") or "module"
-    return ModelSpec(id=f"{_NAMESPACE}/{slug}", modality=chosen, builder=_BUILDER)
+    return ModelSpec(id=f"{_NAMESPACE}/{slug}", modality=chosen, builder=IN_MEMORY)
 
 
 def _modality_of(preprocess: WrapPreprocess | None) -> Modality | None:
@@ -367,11 +405,35 @@ def _declared_layers(layers: Mapping[str, str] | Iterable[Layer] | None) -> tupl
     if isinstance(layers, Mapping):
         if not all(isinstance(word, str) for pair in layers.items() for word in pair):
             raise UsageError("layers= maps names of layers to addresses of submodules, as in {'early': 'conv1'}")
-        return tuple(parse_address(address, name=name) for name, address in layers.items())
+        layers = [parse_address(address, name=name) for name, address in layers.items()]
     declared: tuple[Any, ...] = tuple(layers)
     if not all(isinstance(layer, Layer) for layer in declared):
         raise UsageError("layers= is a mapping from names to addresses of submodules, or a list of Layer objects")
-    return declared
+    if any(not layer.name.strip() for layer in declared):
+        raise UsageError("layers= has a layer with an empty name")
+    return tuple(_parsed(layer) for layer in declared)
+
+
+def _parsed(layer: Layer) -> Layer:
+    """Return a layer whose module was given as an address, such as ``.``, ``1<`` or ``rnn[0]``, with its parts."""
+    parsed = parse_address(layer.module, name=layer.name)
+    is_input = "input" in (parsed.at, layer.at)
+    return replace(
+        layer,
+        module=parsed.module,
+        call=parsed.call if layer.call is None else layer.call,
+        output=parsed.output if layer.output is None else layer.output,
+        at="input" if is_input else "output",
+    )
+
+
+def _with_prefix(layer: Layer, trace: Trace) -> Layer:
+    """Return a layer with declared axes with the tokens before those of the input, which the trace shows."""
+    if layer.prefix_tokens is not None or layer.axes is None or layer.shape is None or "token" not in layer.axes:
+        return layer
+    axis = layer.axes.index("token")
+    size = layer.shape[axis - (layer.axes.index("batch") < axis)]
+    return replace(layer, prefix_tokens=trace.added_tokens(layer, axis, size)[0])
 
 
 def _default_of(layers: Sequence[Layer], trace: Trace) -> Default:
@@ -394,8 +456,40 @@ def _traced(
     """Return the preprocessing of a module, and its tracer after the first trace. Raises: UsageError, TraceError."""
     complete, prepared = _prepared(spec, preprocess, example, hooks.network)
     tracer = _ModuleTracer(complete, Files(), hooks, prepared)
-    tracer.full_trace()
+    try:
+        tracer.full_trace()
+    except TraceError as error:
+        if preprocess is not None:
+            raise TraceError(f"{error}. {_returned_by(prepared)}") from error
+        if not (isinstance(prepared, ArrayPreprocessor) and _may_take_mapping(example)):
+            raise
+        prepared.as_mapping = True
+        with contextlib.suppress(TraceError):
+            tracer.full_trace()
+        if tracer.latest is None:
+            prepared.as_mapping = False
+            tracer.full_trace()  # raises the first error
+    if isinstance(prepared, AudioPreprocessor | ArrayPreprocessor) and prepared.modality == "audio":
+        prepared.frame_hop = _frame_hop(hooks.network, tracer.trace)
     return prepared, tracer
+
+
+def _returned_by(prepared: Preprocessor) -> str:
+    """Describe the inputs that a preprocessing returns, for the error of a network that does not run on them."""
+    example = prepared.example(1)
+    inputs = {} if example is None else example.inputs
+    listed = ", ".join(
+        f"{name} {tuple(tensor.shape[1:])} {dtype_name(tensor.dtype)}" for name, tensor in inputs.items()
+    )
+    shape = next((tuple(tensor.shape[1:]) for tensor in inputs.values()), ())
+    is_channels_last = prepared.modality == "vision" and len(shape) == 3 and shape[2] in (1, 3, 4) and shape[0] > 4
+    advice = (
+        " This is (height, width, channel), and most networks take (channel, height, width). Next: permute its axes at "
+        "the end of preprocess="
+        if is_channels_last
+        else ""
+    )
+    return f"preprocess= returns {listed} for a sample.{advice}"
 
 
 def _prepared(
@@ -405,6 +499,9 @@ def _prepared(
         raise UsageError("example= is for a network without preprocess=, whose example input is made by it")
     if preprocess is not None:
         return _preprocessed(spec, preprocess, network)
+    inner = _inner_mapping(example)
+    if inner is not None:
+        return spec, ArrayPreprocessor(spec.modality, _sample_of(inner, network), as_mapping=True)
     sample = _derived_sample(spec, network) if example is None else _sample_of(example, network)
     return spec, ArrayPreprocessor(spec.modality, sample)
 
@@ -456,14 +553,14 @@ def _called(spec: ModelSpec, function: Any, network: nn.Module) -> tuple[ModelSp
         function = function.encode
     if not callable(function):
         raise UsageError(
-            f"preprocess= is a {type(function).__name__}: it has to be a callable, declared values, a pair of both, or "
-            "the id of a model"
+            f"preprocess= is of type {type(function).__name__}: it has to be a callable, declared values, a pair of "
+            "both, or the id of a model"
         )
     accepted = _accepted(network)
     names = None if accepted is None else frozenset(accepted)
     try:
         if spec.modality == "text":
-            return spec, TokenizedPreprocessor(Transform(function, names))
+            return spec, TokenizedPreprocessor(Transform(function, names), _cls_token(function))
         if spec.modality == "vision":
             prepared = transformed_images(function, names)
             return replace(spec, preprocess=prepared.declared), prepared
@@ -489,6 +586,17 @@ def _called(spec: ModelSpec, function: Any, network: nn.Module) -> tuple[ModelSp
     )
 
 
+def _cls_token(function: Any) -> int | None:
+    """Return the id of a tokenizer's classification token: -1 if it has none, None if it does not say so."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = getattr(function, "__self__", function)
+    if not hasattr(function, "cls_token_id"):
+        return None
+    token = function.cls_token_id
+    return token if isinstance(token, int) else -1
+
+
 def _declared_preprocess(values: Any, spec: ModelSpec) -> Preprocess:
     if isinstance(values, Mapping):
         fields = {"kind": KINDS[spec.modality], **values}
@@ -499,7 +607,9 @@ def _declared_preprocess(values: Any, spec: ModelSpec) -> Preprocess:
         except (KeyError, TypeError) as error:
             raise UsageError(f"preprocess= of a {spec.modality} network does not fit: {error}") from error
     if not isinstance(values, get_args(Preprocess)):
-        raise UsageError(f"preprocess= begins with a {type(values).__name__}, and not with declared values")
+        raise UsageError(
+            f"preprocess= begins with an object of type {type(values).__name__}, and not with declared values"
+        )
     if _MODALITY_OF_KIND[values.kind] != spec.modality:
         raise UsageError(f"preprocess= declares {values.kind}, and modality={spec.modality!r}")
     declared: Preprocess = values
@@ -514,6 +624,19 @@ def _adapted(function: Any, spec: ModelSpec, network: nn.Module) -> Any:
     names = None if accepted is None else frozenset(accepted)
     kinds: dict[str, type[Transform]] = {"vision": ImageTransform, "video": ImageTransform, "audio": AudioTransform}
     return kinds[spec.modality](function, names) if spec.modality in kinds else function
+
+
+def _inner_mapping(example: Any) -> Mapping[str, Any] | None:
+    """Return the mapping that is the only argument of a network, from a tuple or a mapping with this one value."""
+    values = list(example.values()) if isinstance(example, Mapping) else example
+    if isinstance(values, list | tuple) and len(values) == 1 and isinstance(values[0], Mapping):
+        return values[0]
+    return None
+
+
+def _may_take_mapping(example: Any) -> bool:
+    """Return whether an example may be the only argument of a network, which takes a mapping."""
+    return isinstance(example, Mapping) and _inner_mapping(example) is None
 
 
 def _positions(network: nn.Module) -> int:
@@ -579,6 +702,7 @@ def _provenance(network: nn.Module, resolved: ResolvedModel, cut: Cut) -> dict[s
     """Return the provenance of a wrapped module, with the keys of :func:`layerzoo.runtime.provenance.provenance`."""
     tensors = saved_tensors(network)
     needed = {name: tensors[name] for name in cut.tensors if name in tensors}
+    digests = tensor_digests({name: tensor.detach().cpu() for name, tensor in needed.items()})
     dtype = dtype_name(_dtype(network))
     spec = resolved.spec
     return {
@@ -596,6 +720,7 @@ def _provenance(network: nn.Module, resolved: ResolvedModel, cut: Cut) -> dict[s
             "removed_prefix": None,
             "keys": None,
             "dtypes": sorted({dtype_name(tensor.dtype) for tensor in needed.values() if tensor.is_floating_point()}),
+            "sha256_by_layer": digests_by_layer(resolved, cut, digests),
         },
         "layers": {layer.name: layer.address for layer in cut.layers},
         "preprocess": None if spec.preprocess is None else to_plain(spec.preprocess),
@@ -609,7 +734,7 @@ def _provenance(network: nn.Module, resolved: ResolvedModel, cut: Cut) -> dict[s
             "of_tensors": len(tensors),
             "bytes": _bytes_of(needed.values()),
             "of_bytes": _bytes_of(tensors.values()),
-            "sha256": sha256_of({name: tensor.detach().cpu() for name, tensor in needed.items()}),
+            "sha256": combined_digest(digests),
         },
         "versions": {"python": platform.python_version(), **_versions(network)},
     }

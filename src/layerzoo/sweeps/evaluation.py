@@ -87,9 +87,8 @@ class Words:
         """Return weighted counts of the words that occur in the first set."""
         vectorizer = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\S+")
         fit_features = vectorizer.fit_transform([self.texts[row] for row in fit])
-        scale = np.sqrt(
-            fit_features.shape[1]
-        )  # a row has length 1, and standardized features have the root of their number
+        # A row has length 1, and standardized features have the root of their number.
+        scale = np.sqrt(fit_features.shape[1])
         return fit_features * scale, vectorizer.transform([self.texts[row] for row in score]) * scale
 
     def content(self) -> Sequence[Any]:
@@ -274,9 +273,8 @@ def _fold(plan: Plan, source: CandidateFeatures, number: int) -> _Fold:
     equal = np.flatnonzero(means >= means.max() - 1e-12)
     best = int(equal[len(equal) // 2])  # with few samples many are equal: neither the strongest nor the weakest
     model = _estimator(plan.task, strengths[best]).fit(fit_features, plan.targets[fit])
-    predictions = model.predict(score_features).reshape(
-        len(score), *plan.targets.shape[1:]
-    )  # of one label: (sample, 1)
+    # With one label, the shape is (sample, 1).
+    predictions = model.predict(score_features).reshape(len(score), *plan.targets.shape[1:])
     confidence = model.predict_proba(score_features).max(axis=1) if plan.task == "classify" else None
     reached = _score(plan.task, plan.targets[score], predictions)
     return _Fold(reached, float(means[best]), strengths[best], predictions, confidence)

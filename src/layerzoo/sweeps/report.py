@@ -253,7 +253,7 @@ def _map(sweep: Sweep, details: SweepDetails) -> tuple[str, list[dict[str, Any]]
 
 
 def _group(sweep: Sweep, details: SweepDetails, row: int) -> str:
-    """Return what the colour of a sample shows."""
+    """Return the value that the colour of a sample shows."""
     if not len(details.targets):
         return "samples"
     if sweep.task == "regress":

@@ -26,7 +26,7 @@ _NUMBER = "number."
 
 
 class MeasurementReuse:
-    """Measures candidates, unless the cache has what was measured of them before.
+    """Measures candidates, or returns their earlier results from the cache.
 
     Args:
         cache: whether to use the database in the cache folder; or a database, which its owner closes.

@@ -6,4 +6,4 @@ from layerzoo.weights.resolver import resolve
 
 __all__ = ["Files", "Origin", "resolve"]
 
-logger()  # from here on, whatever is logged to it is one line that cannot drive a terminal
+logger()  # from here on, each record is logged as one line without control characters

@@ -106,7 +106,7 @@ class Files:
 
     @property
     def checkpoint_name(self) -> str | None:
-        """What :attr:`checkpoint` is called. Raises: as there."""
+        """The file name of :attr:`checkpoint`. Raises: as there."""
         return self.named or checkpoint_of(self.paths, file_conventions())
 
     @property

@@ -79,6 +79,6 @@ def _executed(strategy: Any, *, dry_run: bool) -> int:
         return int(strategy.expected_freed_size)
     strategy.execute()
     for path in paths:
-        if os.path.lexists(path):  # huggingface_hub logs it, and goes on
+        if os.path.lexists(path):  # huggingface_hub logs it, and continues
             raise OSError(errno.EACCES, f"{path} could not be removed")
     return int(strategy.expected_freed_size)

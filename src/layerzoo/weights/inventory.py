@@ -1,4 +1,4 @@
-"""List the files that layerzoo keeps on this machine: how much of each, which models use it, and what is unused.
+"""List the files that layerzoo stores on this machine: their sizes, the models that use them, and unused ones.
 
 No connection is opened, and no link in the cache directory is followed.
 """
@@ -49,7 +49,7 @@ features: cached features of samples. scratch: a temporary file that a process i
 left.
 """
 
-_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own is
+_BLOCK_BYTES = 512  # the unit of st_blocks on every file system
 # The names of layerzoo's files: the cache directory may hold files of other programs.
 _DOWNLOAD = re.compile(r"[0-9a-f]{40}")
 _OF_SAFETENSORS = re.compile(r"\.tmp[A-Za-z0-9]{6}")
@@ -111,8 +111,8 @@ class Inventory:
     uses: Sequence[Use]
 
     @classmethod
-    def taken(cls, zoo: Registry) -> Inventory:
-        """Take the inventory now, without a connection. zoo: the registry.
+    def collect(cls, zoo: Registry) -> Inventory:
+        """Collect the items now, without a connection. zoo: the registry.
 
         Raises: CacheError when the cache directory cannot be read, LockError when ``layerzoo.lock`` is not valid.
         """

@@ -155,7 +155,7 @@ class PartialFile:
                 except RangesIgnoredError:
                     self._fetch_whole(writer)
             except ChangedError:
-                self.forget()  # what came before belongs to another file
+                self.forget()  # the earlier bytes belong to another file
                 raise
 
     def _fetch_pieces(self, work: list[Span], writer: _Writer) -> None:

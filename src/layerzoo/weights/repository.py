@@ -1,4 +1,4 @@
-"""Choose and fetch the files of a model in a repository of the hub: the commit, the files, and how much of each."""
+"""Choose and fetch the files of a model in a repository of the hub: the commit, the files, and their parts."""
 
 from __future__ import annotations
 

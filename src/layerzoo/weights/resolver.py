@@ -47,7 +47,7 @@ def resolve(
     extent: of a checkpoint on a server: ``whole``; ``partial`` to fetch the parts that are read, when they are read;
     ``nothing`` for the files next to it alone.
     progress: called with the name of a file and the number of its bytes that came.
-    pins: whether the caller locks the sha256 of what it gets, so that a file whose publisher states none is accepted.
+    pins: whether the caller locks the sha256 of the files, so that a file whose publisher states none is accepted.
     Raises: UnavailableError if the files are not available, UnsafeWeightsError when they are not the declared ones
     or may not be trusted, WeightsError when the declaration makes no sense.
     """
@@ -95,7 +95,7 @@ def _beside(weights: Weights | None, model: str | None, progress: FileProgress |
     try:
         return _declared(weights, _Resolution(model, "nothing", progress)) if weights else Files()
     except UnavailableError:
-        return Files()  # the checkpoint may be all that the network needs; a builder that needs more says which file
+        return Files()  # the checkpoint may be all that the network needs; a builder that needs more names the file
 
 
 def _locked_sha256(model: str | None) -> dict[str, str]:

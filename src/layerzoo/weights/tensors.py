@@ -222,7 +222,7 @@ def _wrong_size(path: Path) -> str | None:
         header, data_start = _parse(path)
         ends = [fields["data_offsets"][1] for name, fields in header.items() if name != _METADATA]
         claimed = data_start + max(ends, default=0)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):  # nonsense: the library says how
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):  # malformed: the library reports it
         return None
     return (
         None

@@ -143,7 +143,7 @@ def _meant(
     source: Source, declared: Iterable[str], listing: Listing, conventions: FileConventions
 ) -> Iterator[RemoteFile]:
     """Yield the files of a repository that a source refers to: a checkpoint, its shards, the modules that run after the
-    network, and what a builder may read next to these."""
+    network, and the files that a builder may read next to these."""
     below = source.folder
     inside = {file.name.removeprefix(below): file for file in listing.files if file.name.startswith(below)}
     path = source.path.removeprefix(below)

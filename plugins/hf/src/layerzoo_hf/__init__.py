@@ -180,16 +180,16 @@ def layerzoo_state_dict(spec: ModelSpec, files: Files, tensors: Mapping[str, Ten
 
 
 def _prepared(backbone: nn.Module) -> nn.Module:
-    """Make a backbone take padded batches, and those of images in patches, in place."""
+    """Make a backbone accept padded batches and batches of image patches, in place."""
     return with_batch_axis(leave_out_padding(backbone))
 
 
 def _base_network(spec: ModelSpec, files: Files) -> Any:
-    """Return the base network in torch's default dtype, whatever its checkpoint is stored in.
+    """Return the base network in torch's default dtype, regardless of the dtype of its checkpoint.
 
     If that dtype is lower than float32, the parameters that the library keeps in float32 stay in float32.
 
-    Where there are no values, as on the meta device, experts run all at once: which of them a token takes is a value.
+    Without values, as on the meta device, all experts run at once: the routing of a token to experts depends on values.
     """
     options = {} if _has_values() else {"experts_implementation": "batched_mm"}
     config = without_cache(sized_config_of(spec, files))
@@ -201,7 +201,7 @@ def _base_network(spec: ModelSpec, files: Files) -> Any:
 
 
 def _has_values() -> bool:
-    """Return whether tensors that are made here and now hold numbers."""
+    """Return whether new tensors hold values: they do not on the meta device and under FakeTensorMode."""
     probe = torch.empty(0)
     return type(probe) is Tensor and not probe.is_meta
 
@@ -235,7 +235,7 @@ def _embedding(spec: ModelSpec, encoder: SentenceEncoder | None, network: Any, p
 
 
 def _parts(spec: ModelSpec, encoder: SentenceEncoder | None, network: Any) -> dict[str, str]:
-    """Return the path of the backbone, and of what the embedding adds to it, each with its path there."""
+    """Return the paths of the backbone and of the modules of the embedding, each with its path in the backbone."""
     if modules := method_modules(network, spec.modality):
         return modules
     part = _part(spec, encoder, network)

@@ -73,9 +73,8 @@ def audio_features(
     noise = np.random.default_rng(0).normal(0, 0.1, _shape(extractor, _SECONDS)).astype(np.float32)
     main, *other_names = first = _arrays(extractor, noise)
     window = _window_s(extractor)
-    checked = (
-        set(other_names) if window else set(other_names) - {_MASK}
-    )  # without a window, a mask is known to be taken
+    # Without a window, the network is known to accept a mask.
+    checked = set(other_names) if window else set(other_names) - {_MASK}
     extra: tuple[str, ...] = ()
     if checked or modality_of(config) != "audio":
         takes = arguments(backbone_without_values(config, "audio", part))
@@ -87,7 +86,7 @@ def audio_features(
         main = main if main in takes else takes[0]
     _check_repeatable(model, extractor, noise, first, (next(iter(first)), *extra))
     if window:
-        return partial(_windowed, extractor, main, extra)  # not a closure, which no process can send
+        return partial(_windowed, extractor, main, extra)  # not a closure: closures cannot be pickled
     return partial(_masked, extractor, main, extra, always=_frames_of_padded(config) is not None)
 
 
@@ -130,7 +129,7 @@ def _check_repeatable(
 def _windowed(
     extractor: Any, main: str, extra: tuple[str, ...], samples: NDArray[np.float32]
 ) -> NDArray[np.float32] | AudioInputs:
-    """Return the network's input of audio that fills a window, or is padded to it by the extractor."""
+    """Return the network's input for audio of one window; the extractor pads shorter audio."""
     arrays = _arrays(extractor, samples)
     array = next(iter(arrays.values()))
     return _inputs(main, array, {name: arrays[name] for name in extra})
@@ -139,9 +138,9 @@ def _windowed(
 def _masked(
     extractor: Any, main: str, extra: tuple[str, ...], samples: NDArray[np.float32], *, always: bool = False
 ) -> NDArray[np.float32] | AudioInputs:
-    """Return the network's input of audio of any length, with a mask if the extractor pads it to whole frames.
+    """Return the network's input for audio of any length, with a mask if the extractor pads it to whole frames.
 
-    always: whether the mask is returned also where nothing is padded, for audio that is padded later.
+    always: return the mask even without padding, for audio that is padded later.
     """
     arrays = _arrays(extractor, samples, **({"return_attention_mask": True} if always else {}))
     array, mask = next(iter(arrays.values())), arrays.get(_MASK)
@@ -161,7 +160,7 @@ def _inputs(
 
 def _arrays(extractor: Any, samples: NDArray[np.float32], **options: bool) -> dict[str, NDArray[Any]]:
     """Return all arrays of an extractor for one clip, without a batch axis; the audio comes first."""
-    # In a list, and as tensors: so every extractor of the library takes audio, and returns what its network takes.
+    # Every extractor of the library accepts a list, and can return tensors.
     returned = extractor([samples], sampling_rate=extractor.sampling_rate, return_tensors="pt", **options)
     main = extractor.model_input_names[0]
     if len(returned[main]) != 1:
@@ -175,7 +174,7 @@ def _arrays(extractor: Any, samples: NDArray[np.float32], **options: bool) -> di
 
 
 def _channels(extractor: Any) -> int:
-    """Return the number of channels that an extractor takes: one, unless it refuses one and takes two."""
+    """Return the number of channels of an extractor: two if it refuses one channel and accepts two, else one."""
     samples = round(_SECONDS * extractor.sampling_rate)
     try:
         _arrays(extractor, np.zeros(samples, np.float32))
@@ -194,7 +193,8 @@ def _shape(extractor: Any, seconds: float) -> tuple[int, ...]:
 
 
 def _window_s(extractor: Any) -> float | None:
-    """Return the length to which an extractor pads every clip; None where its output's length follows from the clip."""
+    """Return the length in seconds to which an extractor pads every clip; None if the output length depends on the
+    clip."""
     if len({_length(extractor, seconds) for seconds in (_SECONDS, 2 * _SECONDS)}) > 1:
         return None
     rate = extractor.sampling_rate
@@ -209,7 +209,7 @@ def _window_s(extractor: Any) -> float | None:
 
 
 def _longest_s(extractor: Any) -> float | None:
-    """Return the longest clip that an extractor takes as one, where it would truncate or split a longer one."""
+    """Return the length in seconds of the longest clip that an extractor neither truncates nor splits."""
     call = inspect.signature(extractor.__call__).parameters
     truncates = "truncation" in call and call["truncation"].default is True
     samples = [
@@ -224,6 +224,6 @@ def _longest_s(extractor: Any) -> float | None:
 
 
 def _length(extractor: Any, seconds: float) -> tuple[int, ...]:
-    """Return the shape of what an extractor returns for silence."""
+    """Return the shape of the output of an extractor for silence."""
     arrays = _arrays(extractor, np.zeros(_shape(extractor, seconds), np.float32))
     return next(iter(arrays.values())).shape

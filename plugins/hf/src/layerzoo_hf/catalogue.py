@@ -58,7 +58,7 @@ def models() -> dict[str, list[Row]]:
 
 
 def documented_checkpoints() -> dict[str, str]:
-    """By model type, the checkpoint that the library's documentation names for its default configuration."""
+    """Return, by model type, the checkpoint that the library's documentation names for the default configuration."""
     documentation = {name: inspect.getdoc(CONFIG_MAPPING[name]) or "" for name in MODEL_MAPPING_NAMES}
     return {name: match[1] for name, text in documentation.items() if (match := _DOCUMENTED.search(text))}
 
@@ -80,7 +80,7 @@ def _owned(documented: Mapping[str, str]) -> dict[str, str]:
 
 
 def _parts(model_type: str) -> set[str]:
-    """Return the types of what a network of this type consists of."""
+    """Return the model types of the parts of a network of this type."""
     return {getattr(part, "model_type", "") for part in CONFIG_MAPPING[model_type].sub_configs.values()}
 
 
@@ -94,7 +94,7 @@ def _likeness(checkpoint: str, model_type: str) -> tuple[float, int]:
 
 
 def _towers(owned: Mapping[str, str], documented: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Types that are a tower of the network that a checkpoint of theirs belongs to, and the name of that tower."""
+    """Return the types that are a tower of the network of their checkpoint, with the name of the tower."""
     for model_type, checkpoint in owned.items():
         config = AutoConfig.for_model(model_type)
         for modality, name in _tower_names(model_type, config):
@@ -161,7 +161,7 @@ def _preprocess(config: Any, modality: Modality) -> dict[str, Any] | None:
 
 
 def _starts_with_cls(config: Any) -> bool:
-    """Return whether a tokenizer of the type, with no words in it, puts a classification token in front."""
+    """Return whether a tokenizer of the type, with an empty vocabulary, prepends a classification token."""
     kind = TOKENIZER_MAPPING.get(type(config), None)
     try:
         tokenizer = kind()

@@ -96,7 +96,7 @@ def _memory(tensor: Tensor) -> tuple[int, int, tuple[int, ...]]:
 
 
 def _placeholder(tensor: Tensor, number: int) -> Tensor:
-    """Memory that is hardly touched, and so takes no room: transformers loads nothing from the meta device.
+    """Return an uninitialised tensor, whose memory is hardly touched: transformers loads nothing from the meta device.
 
     Its first bytes hold a number. transformers ties tensors of equal values, and these must not look equal.
     """
@@ -124,7 +124,7 @@ def _loaded(config: Any, tensors: dict[str, Tensor], *, is_meta: bool) -> tuple[
                 ignore_mismatched_sizes=not is_quantised,
             )
     except RuntimeError as error:
-        if not is_quantised or is_meta:  # without values it may fail for want of them
+        if not is_quantised or is_meta:  # on the meta device, the missing values may be the cause
             raise
         raise undequantised(config, tensors) from error
     if not is_quantised:  # transformers ignores the scales

@@ -1,4 +1,4 @@
-"""The configuration that a network is built from, and what it says of the part for a modality."""
+"""The configuration that a network is built from, and the configuration of the part for a modality."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _OF_TOWERS = {
 
 
 def has_tower(config: Any, modality: str) -> bool:
-    """Return whether a network has a tower for a modality. families.toml says it of those that call it otherwise."""
+    """Return whether a network has a tower for a modality. families.toml lists towers with unusual names."""
     declared: list[str] | None = family(config).get("towers")
     if declared is not None:
         return modality in declared
@@ -70,7 +70,7 @@ def config_of(spec: ModelSpec, files: Files) -> Any:
 
 
 def raise_if_refused(model: str, config: Any) -> None:
-    """Raises: RepositoryError for a type that families.toml refuses: it would run, and give numbers not its own."""
+    """Raises: RepositoryError for a type that families.toml refuses: it would run, with wrong results."""
     if reason := family(config).get("refused"):
         raise RepositoryError(f"{model}: {reason}")
 
@@ -78,7 +78,7 @@ def raise_if_refused(model: str, config: Any) -> None:
 def read_config(model: str, files: Files) -> Any:
     """Read the configuration next to a checkpoint. model: the model's id, for messages.
 
-    Raises: RepositoryError for one that is not valid JSON, that the library does not know or cannot make sense of;
+    Raises: RepositoryError for one that is not valid JSON, or that the library does not know or cannot interpret;
         RemoteCodeError for one of a network that code in the repository defines; WeightsError where there is none.
     """
     data = _config_data(model, files["config.json"])
@@ -123,8 +123,8 @@ def _from_file(path: Path, changed: dict[str, Any] | None, settings: dict[str, A
 
 
 def _use_own_attention(config: Any) -> None:
-    """Leave out an implementation of attention that needs a further library or a kernel: how a network computes is
-    layerzoo's choice, and not its checkpoint's."""
+    """Remove an implementation of attention that requires a further library or a kernel: layerzoo chooses the
+    implementation, not the checkpoint."""
     parts = (getattr(config, name, None) for name in getattr(config, "sub_configs", {}))
     for part in (config, *parts):
         if isinstance(part, PreTrainedConfig) and getattr(part, "_attn_implementation", None) not in _ATTENTIONS:
@@ -151,7 +151,7 @@ def _unknown(model: str, name: Any) -> RepositoryError:
 
 @cache
 def _tell_own_code(model: str, name: str) -> None:
-    """Once a process."""
+    """Log the warning once per process."""
     message = "%s: the code in its repository is not run; its network is transformers' own of type '%s'"
     logging.getLogger("layerzoo").warning(message, model, name)
 
@@ -166,7 +166,7 @@ def read_json(path: Path | None) -> dict[str, Any]:
 
 
 def without_cache(config: Any) -> Any:
-    """Return the configuration, of every part too, of a network that keeps nothing for a next token: none will come."""
+    """Return a copy of a configuration in which the key-value cache is off, in every part: no text is generated."""
     config = copy.deepcopy(config)
     for part in (config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))):
         if getattr(part, "use_cache", None):
@@ -175,13 +175,13 @@ def without_cache(config: Any) -> Any:
 
 
 def sub_config(config: Any, modality: str) -> Any:
-    """Return the configuration of the part that takes a modality; of a network that takes nothing else, the whole."""
+    """Return the configuration of the part for a modality; the whole configuration if there is no such part."""
     candidates = (getattr(config, name, None) for name in SUB_CONFIGS[modality])
     return next((part for part in candidates if isinstance(part, PreTrainedConfig)), config)
 
 
 def image_size_of(config: Any, modality: str) -> tuple[int, int] | None:
-    """Height and width that a network is made for; None where it takes any."""
+    """Return the height and width that a network requires; None if it accepts any."""
     size = getattr(sub_config(config, modality), "image_size", None)
     if isinstance(size, int):
         return size, size

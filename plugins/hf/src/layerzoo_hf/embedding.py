@@ -1,4 +1,4 @@
-"""The layer `embedding`: what a whole model is used for, computed from what its backbone returns.
+"""The layer `embedding`: the final embedding of a model, computed from the output of its backbone.
 
 The module that computes it is a child of the backbone, called ``embedding``, and runs at the end of the backbone's
 forward pass. The backbone keeps its own module paths, and a network that is cut at an earlier layer never runs it.
@@ -31,7 +31,7 @@ METHODS = {
 
 
 def attach(backbone: nn.Module, embedding: nn.Module) -> nn.Module:
-    """Make a module the backbone's child ``embedding``, and run it in each forward pass, in place.
+    """Add a module as the backbone's child ``embedding``, and run it in each forward pass, in place.
 
     embedding: called with what the backbone returns, the attention mask and the length of the prompt, or None for
         either.
@@ -64,7 +64,7 @@ class _Before:
 def _take_inputs(
     backbone: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Keep what the embedding needs of the inputs, and pass on those that the backbone knows."""
+    """Store the mask and the prompt length for the embedding, and pass on the inputs that the backbone accepts."""
     prompt_length = kwargs.pop(PROMPT_LENGTH, None)
     backbone.embedding.mask_and_prompt_length = (kwargs.get("attention_mask"), prompt_length)  # type: ignore[union-attr]
     return args, kwargs
@@ -110,34 +110,35 @@ def _method(network: Any, modality: str) -> str:
 
 
 def projections(network: Any, modality: str, *, inside: str = "") -> Mapping[str, str]:
-    """By its path in the whole network, the path in the backbone of each module that an embedding adds to a tower.
+    """Return, by its path in the whole network, the path in the backbone of each module that an embedding adds to a
+    tower.
 
-    inside: the path, within the module ``embedding``, of the one that has them.
+    inside: the path of their parent within the module ``embedding``.
     """
     owner = f"{NAME}.{inside}" if inside else NAME
     return {name: f"{owner}.{name}" for name in _used_modules(network, _method(network, modality))}
 
 
 def _used_modules(network: Any, method: str) -> list[str]:
-    """Return the children of a network that one of its methods names, the towers left out."""
+    """Return the children of a network that one of its methods uses, without the towers."""
     paths = {backbone_path(network, modality) for modality in METHODS}
     return [name for name in _named_modules(network, method) if name not in paths]
 
 
 def _named_modules(network: Any, method: str) -> list[str]:
-    """Return the children of a network that one of its methods names."""
+    """Return the children of a network that one of its methods uses."""
     names = inspect.unwrap(getattr(type(network), method)).__code__.co_names
     return [name for name in dict.fromkeys(names) if name in network._modules]
 
 
 def library_method(network: Any, modality: str) -> LibraryMethod | None:
-    """Return the backbone of a network of which a method is the whole forward pass; None for any other."""
+    """Return the backbone of a network whose forward pass is one of its methods; None for any other."""
     method: str | None = family(network.config).get("methods", {}).get(modality)
     return None if method is None else LibraryMethod(network, method)
 
 
 def method_modules(network: Any, modality: str) -> dict[str, str]:
-    """By its path in the whole network, the path of each module in :func:`library_method`."""
+    """Return, by its path in the whole network, the path of each module in :func:`library_method`."""
     method: str | None = family(network.config).get("methods", {}).get(modality)
     return {} if method is None else {name: name for name in _named_modules(network, method)}
 
@@ -158,7 +159,7 @@ class LibraryMethod(nn.Module):
 
 
 class ReturnedEmbedding(nn.Module):
-    """What a network returns as its embedding already."""
+    """Select the embedding that the network itself returns."""
 
     mask_and_prompt_length: tuple[Tensor | None, Tensor | None] = (None, None)
 
@@ -168,9 +169,9 @@ class ReturnedEmbedding(nn.Module):
 
 
 class LibraryEmbedding(nn.Module):
-    """What a method such as ``get_text_features`` computes from the output of a tower.
+    """Compute the result of a method such as ``get_text_features`` from the output of a tower.
 
-    The method itself runs, on an object whose tower returns the output that is there already.
+    The method runs on an object whose tower returns the given output.
     """
 
     mask_and_prompt_length: tuple[Tensor | None, Tensor | None] = (None, None)

@@ -1,4 +1,4 @@
-"""What does not follow from the library's classes: families.toml and padding.toml, by model type."""
+"""Facts that do not follow from the library's classes: families.toml and padding.toml, by model type."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class _PatchBatch:
         self, network: nn.Module, args: tuple[Any, ...], inputs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Join (row, patch, width) to (row · patch, width)."""
-        if GRID not in inputs:  # the network says what is missing
+        if GRID not in inputs:  # the error of the network names the missing argument
             return args, inputs
         patches: Tensor = inputs[self.patches]
         self.rows, self.positions = patches.shape[:2]

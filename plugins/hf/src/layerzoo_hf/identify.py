@@ -68,7 +68,7 @@ def modalities_of(model: str, config: Any) -> list[Modality]:
     raise_if_refused(model, config)
     try:
         network = network_class(config)
-    except (RepositoryError, ValueError):  # the library lists some that it does not have
+    except (RepositoryError, ValueError):  # the library lists some classes that do not exist
         message = f"{model}: transformers has no base network for '{config.model_type}', so that nothing can be cut"
         raise RepositoryError(message) from None
     main = modality_of(config)
@@ -98,7 +98,7 @@ def _tower(config: Any, files: Files, modality: Modality, encoder: SentenceEncod
 def described(config: Any, files: Files, modality: Modality, encoder: SentenceEncoder | None = None) -> dict[str, Any]:
     """Return the library's description of a model for a modality, as keys of registry.yaml.
 
-    encoder: what sentence-transformers' files next to the checkpoint say.
+    encoder: the description in the files of sentence-transformers next to the checkpoint.
     """
     preprocess = describe_text(config, files, encoder) if modality == "text" else _DESCRIBE[modality](config, files)
     if modality == "text" and preprocess is not None and encoder is not None and encoder.max_tokens is not None:
@@ -116,7 +116,7 @@ def _networks(config: Any) -> Iterator[str]:
 
 
 def default_of(config: Any, modality: Modality, encoder: SentenceEncoder | None) -> dict[str, str] | None:
-    """Return the layer that a model is used for, where that is its embedding; None for a network alone."""
+    """Return the default layer of a model with an embedding; None for a network without one."""
     has_embedding = encoder is not None and modality in encoder.modalities
     pool = family(config).get("embedding_pool", "mean")
     return {"layer": NAME, "pool": pool} if has_embedding or has_library_embedding(config, modality) else None

@@ -1,8 +1,8 @@
 """The library's own image and video processors, called for every image and clip.
 
-Nothing of them is computed here. Which processor a model has follows from the files next to its checkpoint, else from
-its architecture. It is called on example images once, to learn the size of what it makes and whether it can be called
-with an image alone.
+Their computations are not repeated here. The files next to a checkpoint determine the processor of a model, else its
+architecture does. It is called on example images once, to measure the size of its output and to check that it can be
+called with an image alone.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _SERVICE = {"processor_class", "auto_map", "return_tensors", "device", "data_for
 
 @dataclass(frozen=True)
 class LibraryProcessor:
-    """What the hook ``layerzoo_preprocess`` gives: an image, or the frames of a clip, through the library's processor.
+    """Preprocess an image, or the frames of a clip, with the library's processor; returned by ``layerzoo_preprocess``.
 
     processor: the library's own. arguments: the argument of the network that takes it, by the name of each of the
     processor's outputs that the network takes, the pixels first. is_clip: whether it is called with the frames of a
@@ -71,14 +71,14 @@ class LibraryProcessor:
         return type(self.processor).__name__
 
     def __call__(self, image: Any) -> ImageInputs:
-        """Return what the network takes.
+        """Return the inputs of the network.
 
         image: an RGB ``PIL.Image``; of a clip, the list of its frames.
         Raises: SampleError where the library refuses the image, ProcessorError where it makes several inputs of it.
         """
         try:
             batch = outputs(self.processor, image if self.is_clip else [image], is_clip=self.is_clip)
-        except Exception as error:  # the library raises whatever its arithmetic on a size leads to
+        except Exception as error:  # the type of the exception depends on the image size
             raise SampleError("image", f"{self.name} refuses it: {_message_of(error)}") from error
         if reason := _misshaped(self.processor, batch, self.is_clip, self.arguments):
             raise ProcessorError(reason, processor=self.name)
@@ -94,11 +94,11 @@ class LibraryProcessor:
 
 
 def outputs(processor: Any, images: Sequence[Any], *, is_clip: bool = False) -> Mapping[str, Any]:
-    """Return what the library's processor makes of one image or clip, by the library's names.
+    """Return the outputs of the library's processor for one image or clip, by the library's names.
 
     images: one RGB image, or the frames of a clip.
     """
-    with torch.device("cpu"):  # a trace may have put another one in force
+    with torch.device("cpu"):  # a trace may have set another device
         if isinstance(processor, BaseVideoProcessor):
             batch = processor(videos=[list(images)], do_sample_frames=False, return_tensors="pt")
         else:
@@ -114,7 +114,7 @@ def main_output(processor: Any, batch: Mapping[str, Any]) -> str:
 
 
 def _row(tensor: Tensor, is_clip: bool) -> Tensor:
-    """Return the row of a batch of one. An image processor makes a batch of a clip's frames, which are one row."""
+    """Return the only row of a batch. An image processor returns the frames of a clip as a batch, which is one row."""
     return tensor if is_clip and tensor.shape[0] != 1 else tensor[0]
 
 
@@ -151,14 +151,14 @@ def _misshaped(processor: Any, batch: Mapping[str, Any], is_clip: bool, output_n
     return None
 
 
-# ---------------------------------------------------------------- which processor a model has
+# ---------------------------------------------------------------- the processor of a model
 
 
 def own_processor(config: Any, files: Files, modality: Modality) -> Any:
     """Return the library's processor for a model, on the PIL backend where its class has one.
 
-    It is the one that the files next to the checkpoint configure; else the one that the architecture is published with,
-    for images of the size that the configuration names. None where the library has none.
+    The files next to the checkpoint configure it; otherwise it is the default of the architecture, for the image size
+    of the configuration. None if the library has none.
     """
     with quiet():
         if modality == "video" and (processor := _beside_for_videos(files)):
@@ -210,7 +210,7 @@ def _beside_for_videos(files: Files) -> Any:
 def _resized(processor: Any, size: tuple[int, int] | None) -> Any:
     """Return the default processor of an architecture, for a network whose configuration names another size.
 
-    One that keeps the proportions of images, or whose settings do not decide the size, stays as it is.
+    A processor that preserves the aspect ratio, or whose settings do not determine the size, is returned unchanged.
     """
     if size is None:
         return processor
@@ -222,7 +222,7 @@ def _resized(processor: Any, size: tuple[int, int] | None) -> Any:
 
 
 def _settings_for(processor: Any, size: tuple[int, int]) -> dict[str, Any]:
-    """Settings for another size, with the same share of the resized image."""
+    """Return the settings for another size, with the same ratio of crop to resized image."""
     height, width = size
     edges = _size_of(getattr(processor, "size", None))
     crop = _size_of(getattr(processor, "crop_size", None)) if getattr(processor, "do_center_crop", False) else {}
@@ -243,7 +243,8 @@ def _size_of(size: Any) -> dict[str, int]:
 
 
 def _sizes(processor: Any) -> list[tuple[int, int]] | None:
-    """Height and width of what a processor makes of example images; None where it makes none of an image alone."""
+    """Return the height and width of the output for example images; None if the processor cannot be called with an
+    image alone."""
     try:
         batches = [outputs(processor, [_example(*size)]) for size in ((_SIDE_PX, _SIDE_PX), _PROBES[0])]
     except Exception:  # noqa: BLE001 - why is said where the processor is probed
@@ -260,7 +261,7 @@ def _example(height: int, width: int) -> Image.Image:
     return Image.fromarray(np.stack([y % 251, x % 241, (x + y) % 239], axis=-1).astype(np.uint8))
 
 
-# ---------------------------------------------------------------- what it makes of an image
+# ---------------------------------------------------------------- the output for example images
 
 
 @dataclass(frozen=True)
@@ -274,9 +275,9 @@ class Probed:
 
 
 def probed(config: Any, files: Files, modality: Modality, part: str | None = None) -> Probed | None:
-    """Call the processor of a model on example images. None where the library has no processor for it.
+    """Call the processor of a model on example images. Return None if the library has no processor for it.
 
-    part: the path of the submodule that is the backbone, where it is not the usual one.
+    part: the path of the submodule that is the backbone; None for the default one.
     """
     processor = own_processor(config, files, modality)
     if processor is None:
@@ -345,7 +346,8 @@ def _probe(by_key: _ByKey, parameters: tuple[tuple[str, bool], ...], side: int, 
 
 
 def _sized(call: LibraryProcessor, square: Tensor, variable_size: bool) -> Probed:
-    """square: the pixels made of a square image. Where the size varies, the example is the square of its short side."""
+    """square: the pixels of a square image. If the size varies, another square image of the smaller side is
+    processed."""
     size_px = int(square.shape[-2]), int(square.shape[-1])
     if variable_size:
         example = _example(min(size_px), min(size_px))
@@ -356,7 +358,7 @@ def _sized(call: LibraryProcessor, square: Tensor, variable_size: bool) -> Probe
 
 
 def _arguments_by_output(processor: Any, batch: Mapping[str, Any], parameters: Mapping[str, bool]) -> dict[str, str]:
-    """Return the arguments of the network, by the names of the outputs that go there, the pixels first."""
+    """Return the arguments of the network by the names of the outputs that they receive, the pixels first."""
     main = main_output(processor, batch)
     argument = main if main in parameters else next(iter(parameters), main)
     names = [name for name, value in batch.items() if name in parameters and name != main and isinstance(value, Tensor)]
@@ -384,15 +386,15 @@ def _named_size(processor: Any) -> tuple[int, int] | None:
     return None
 
 
-# ---------------------------------------------------------------- what the hooks say
+# ---------------------------------------------------------------- hooks
 
 
 def describe_images(
     config: Any, files: Files, modality: Modality = "vision", part: str | None = None
 ) -> dict[str, Any] | None:
-    """Describe what the library's processor makes of an image, as keys of registry.yaml; None without a processor.
+    """Describe the preprocessing by the library's processor, as keys of registry.yaml; None without a processor.
 
-    What is said of resizing, cropping and normalization is a description: the processor itself is called.
+    The values of resizing, cropping and normalization are only descriptive: the processor itself is called.
     """
     probe = probed(config, files, modality, part)
     if probe is None:
@@ -413,7 +415,7 @@ def describe_images(
 
 
 def describe_videos(config: Any, files: Files) -> dict[str, Any] | None:
-    """Describe how many frames a network takes at once, and what the library's processor makes of them."""
+    """Describe the number of frames of a network's input, and their preprocessing by the library's processor."""
     part = sub_config(config, "video")
     frames = next((count for name in _FRAMES if isinstance(count := getattr(part, name, None), int)), None)
     image = None if frames is None else describe_images(config, files, "video")
@@ -427,8 +429,8 @@ _FRAMES = ("num_frames", "frames_per_clip")
 def image_processor(spec: ModelSpec, config: Any, files: Files) -> Callable[..., Any] | None:
     """Return the library's processor as a callable of an image, or of the frames of a clip.
 
-    None where values of the user's own are declared, which are applied instead; and where the processor cannot be
-    called with an image alone, which the description says.
+    None if the user declares values, which are applied instead, or if the processor cannot be called with an image
+    alone.
     """
     image = spec.preprocess.image if isinstance(spec.preprocess, VideoPreprocess) else spec.preprocess
     if isinstance(image, ImagePreprocess) and image.processor is None:
@@ -456,7 +458,7 @@ def backend_of(processor: Any) -> str:
 
 
 def _modules(kind: type) -> str:
-    """Return the text of the module that defines a class, which names the libraries that it uses."""
+    """Return the source of the module that defines a class, to search it for the libraries that it uses."""
     import inspect
 
     return inspect.getsource(inspect.getmodule(kind) or kind)
@@ -473,7 +475,7 @@ def settings_of(processor: Any) -> dict[str, Any]:
 
 
 def _described(processor: Any) -> dict[str, Any]:
-    """Interpolation, crop and normalization, from the attributes of a processor."""
+    """Return interpolation, crop and normalization from the attributes of a processor."""
     factor = getattr(processor, "rescale_factor", 1 / 255) if getattr(processor, "do_rescale", True) else 1.0
     has_offset = any(getattr(processor, name, False) for name in ("rescale_offset", "offset"))
     offset = 1.0 if has_offset and getattr(processor, "do_rescale", True) else 0.0

@@ -1,4 +1,4 @@
-"""What the library says of a model that it cannot make, as one of layerzoo's errors; and the library without a word."""
+"""Translate errors of the library about models that it cannot build, and silence its warnings."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ _PANIC = "PanicException"
 
 @contextlib.contextmanager
 def translated_errors(model: str) -> Iterator[None]:
-    """Translate the errors for a missing package, for code of a repository's own, which is never run, and for files
-    that are too much for the library.
+    """Translate the errors for a missing package, for code in a repository, which is never run, and for files that
+    exceed the library's limits.
 
-    model: the id. Raises: MissingLibraryError, RemoteCodeError, RepositoryError; what else is raised inside passes.
+    model: the id. Raises: MissingLibraryError, RemoteCodeError, RepositoryError; other exceptions are not changed.
     """
     try:
         yield
@@ -114,9 +114,9 @@ def translated_errors(model: str) -> Iterator[None]:
 
 
 def _missing_module(error: ImportError) -> str | None:
-    """Return the module of _PACKAGES that an error is about; None where it is not a missing one.
+    """Return the module of _PACKAGES that an error reports as missing; None for any other error.
 
-    The library's own words come first in its messages, and what it repeats of a repository is between quotes.
+    Text from a repository is quoted in the library's messages, so only the text before the first quote is searched.
     """
     if error.name is not None:
         full_name, top = error.name, error.name.partition(".")[0]
@@ -139,7 +139,7 @@ def _line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' warnings, and its progress bar."""
+    """Silence the warnings and the progress bars of transformers inside the ``with`` block."""
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)
     logging.disable_progress_bar()
@@ -153,8 +153,8 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_hub_kernels() -> Iterator[None]:
-    """Without kernels of the hub, which the library fetches and runs for some networks where ``kernels`` is installed:
-    they are code that nothing pins."""
+    """Disable kernels of the hub inside the ``with`` block. If ``kernels`` is installed, the library fetches and runs
+    them for some networks, and nothing pins this code."""
     enabled, hub_kernels._kernels_enabled = hub_kernels._kernels_enabled, False
     try:
         yield

@@ -1,4 +1,4 @@
-"""Which modules a repository of sentence-transformers consists of, and where the files of its network are."""
+"""The modules of a sentence-transformers repository, and the location of the files of its network."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ class ModuleEntry:
 
     @property
     def kind(self) -> str:
-        """The name of a class of sentence-transformers, whose modules moved between releases; of another, its path."""
+        """The class name for a class of sentence-transformers, whose modules moved between releases; else the import
+        path."""
         return self.type.rpartition(".")[2] if self.type.startswith("sentence_transformers.") else self.type
 
 
@@ -66,8 +67,8 @@ def module_rows(model: str, files: Files, route: str | None = None) -> list[Modu
     Args:
         model: the model's id, for messages.
         files: those of the repository, modules.json among them.
-        route: what the library calls the task: ``query`` or ``document``. None: the router's default.
-    Raises: RepositoryError for files that make no sense, and for a route that no router has.
+        route: ``query`` or ``document``, the task in the library's terms. None: the router's default.
+    Raises: RepositoryError for invalid files, and for a route that no router has.
     """
     rows = read_file(model, files, MODULES)
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "type" in row for row in rows):
@@ -124,7 +125,8 @@ def _route(model: str, structure: Mapping[str, Any], parameters: Mapping[str, An
 
 
 def _mapping(key: str) -> tuple[str | None, str | None] | None:
-    """Return a task and a modality, which a router's settings hold as the text of a tuple; None for another text."""
+    """Parse a pair of task and modality, which a router's settings store as the text of a tuple; None for other
+    text."""
     try:
         task, modality = ast.literal_eval(key)
     except (ValueError, SyntaxError, TypeError):
@@ -133,16 +135,16 @@ def _mapping(key: str) -> tuple[str | None, str | None] | None:
 
 
 def network_folder(model: str, files: Files, route: str | None = None) -> str:
-    """Return the folder of a repository that its network is in; empty for its own. Arguments and errors are those of
+    """Return the folder of the network in a repository; empty for the root folder. Arguments and errors are those of
     :func:`module_rows`."""
     rows = module_rows(model, files, route) if MODULES in files and read_file(model, files, MODULES) else []
     return rows[0].folder if rows else ""
 
 
 def network_files(files: Files, folder: str) -> Files:
-    """Return the files of a network in a folder of the repository under the names that they have next to any other.
+    """Return the files of a network in a subfolder under the names that they would have in the root folder.
 
-    The files of the repository's own folder are left out, but for those of the modules.
+    Files of the root folder are excluded, except those of the modules.
     """
     if not folder:
         return files
@@ -158,14 +160,14 @@ def transformer_settings(model: str, files: Files) -> Mapping[str, Any]:
 
 
 def config_changes(model: str, files: Files) -> dict[str, Any]:
-    """Return what sentence-transformers changes in a network's config.json when it loads it."""
+    """Return the changes that sentence-transformers makes to a network's config.json while loading it."""
     settings = transformer_settings(model, files) if MODULES in files else {}
     options = settings.get("config_kwargs") or settings.get("config_args") or {}
     return {name: value for name, value in options.items() if name not in HUB}
 
 
 def read_file(model: str, files: Files, name: str) -> Any:
-    """Return what a JSON file of a model holds. Raises: RepositoryError for one that is not valid JSON."""
+    """Return the content of a JSON file of a model. Raises: RepositoryError for one that is not valid JSON."""
     try:
         return json.loads(Path(files[name]).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

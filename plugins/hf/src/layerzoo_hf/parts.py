@@ -1,4 +1,4 @@
-"""Which part of a network is the backbone for a modality: the whole, one of several towers, the encoder of a pair."""
+"""Select the part of a network that is the backbone for a modality: the whole network, a tower, or an encoder."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def modality_of(config: Any) -> Modality | None:
 def _main_input(kind: Any) -> str:
     """Return the name of the main input of a class of networks.
 
-    A tower may state the main input of the whole network, which it does not take. Then it is the first input of one of
-    the four modalities.
+    A tower may state the main input of the whole network, which the tower does not accept. Then the result is the first
+    argument that belongs to one of the four modalities.
     """
     parameters = inspect.signature(kind.forward).parameters
     main_inputs = [kind.main_input_name] if isinstance(kind.main_input_name, str) else list(kind.main_input_name)
@@ -94,9 +94,9 @@ def base_class(kind: type) -> Any:
 
 
 def forward_arguments(config: Any, modality: Modality, part: str | None = None) -> dict[str, bool]:
-    """Return the arguments of the backbone's ``forward``, in order: by name, whether it must be given.
+    """Return, in order, the argument names of the backbone's ``forward``, and whether each is required.
 
-    part: the path of the submodule that is the backbone, where it is not the usual one for the modality.
+    part: the path of the submodule that is the backbone; None for the default one of the modality.
     Raises: RepositoryError where the library has no network for the configuration.
     """
     return {
@@ -106,7 +106,8 @@ def forward_arguments(config: Any, modality: Modality, part: str | None = None) 
 
 
 def _backbone_class(config: Any, modality: Modality, part: str | None) -> Any:
-    """Return the class of the backbone. Where it does not follow from a configuration, of a network without values."""
+    """Return the class of the backbone. If it does not follow from the configuration, build the network on the meta
+    device."""
     tower = sub_config(config, modality)
     if part is None and modality not in family(config).get("parts", {}) and type(tower) in MODEL_MAPPING:
         return network_class(tower)
@@ -147,7 +148,7 @@ def _tower(network: nn.Module, modality: str) -> str:
 def _encoder(network: nn.Module, modality: str) -> str:
     if modality not in ("text", "audio") or not isinstance(network, PreTrainedModel):
         return ""
-    # A configuration saved from the encoder alone says that there is no decoder, and its base network has both.
+    # The configuration of a saved encoder states that there is no decoder, but the base network has both.
     has_both = {"encoder", "decoder"} <= {name for name, child in network.named_children() if _is_network(child)}
     if not (getattr(network.config, "is_encoder_decoder", False) or has_both):
         return ""
@@ -156,7 +157,7 @@ def _encoder(network: nn.Module, modality: str) -> str:
 
 
 def is_encoder_of_pair(network: nn.Module, part: str) -> bool:
-    """Return whether a part is the encoder of a network that has a decoder too."""
+    """Return whether a part is the encoder of an encoder-decoder network."""
     owner = network.get_submodule(part.rpartition(".")[0]) if part else network
     return bool(part) and "decoder" in dict(owner.named_children())
 
@@ -187,7 +188,7 @@ _MOST_KEPT = 4
 
 
 def _named_parameters(module: Any) -> list[tuple[str, inspect.Parameter]]:
-    """Return the parameters of a ``forward``, without ``self`` and those that take any argument."""
+    """Return the parameters of a ``forward``, without ``self``, ``*args`` and ``**kwargs``."""
     return [
         (name, parameter)
         for name, parameter in inspect.signature(module.forward).parameters.items()
@@ -201,7 +202,7 @@ def arguments(network: nn.Module) -> tuple[str, ...]:
 
 
 def accepts_any_argument(network: nn.Module) -> bool:
-    """Return whether a network's ``forward`` takes arguments of any name."""
+    """Return whether a network's ``forward`` accepts arbitrary keyword arguments."""
     parameters = inspect.signature(network.forward).parameters.values()
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 

@@ -1,4 +1,4 @@
-"""Bounds for the settings of image, video and audio processors: what one sample may become in memory."""
+"""Bounds for the settings of image, video and audio processors, which limit the memory for one sample."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SECONDS = ("chunk_length", "chunk_length_s", "max_length_s", "chunk_duration")
 
 
 def check_processor(model: str, settings: Mapping[str, Any]) -> None:
-    """Refuse the settings of a processor that make gigabytes of one sample.
+    """Refuse the settings of a processor with which one sample takes gigabytes.
 
     Args:
         model: its id, for messages.
@@ -88,7 +88,7 @@ def _is_of_such_a_class(settings: Mapping[str, Any]) -> bool:
 
 
 def _sides(size: Any, are_counts: bool) -> Iterator[tuple[float, float]]:
-    """Height and width of each image that a setting may mean."""
+    """Return the height and width of each image that a setting may describe."""
     if _is_number(size):
         yield size, size
     elif isinstance(size, list) and size and all(map(_is_number, size)):

@@ -44,7 +44,7 @@ def library_processor(config: Any, files: Files, mapping: Any, auto: Any) -> Any
 def default_class(config: Any, mapping: Any) -> Any:
     """Return the processor class of an architecture, on the PIL backend where it has one; None where it has none.
 
-    A tower of a network has none: then it is that of a type that is defined next to it.
+    A tower of a network has none. Then the class of a type in the same module is returned.
     """
     home = model_type_to_module_name(config.model_type)
     siblings = [name for name in CONFIG_MAPPING_NAMES if model_type_to_module_name(name) == home]

@@ -27,13 +27,13 @@ class ModelPrompts:
     """Whether it puts special tokens around a text."""
 
     def length(self, prompt: str, max_tokens: int) -> int:
-        """Return how many tokens of a text, truncated to ``max_tokens``, are those of the prompt, with the special
-        tokens before it.
+        """Return the number of tokens of the prompt in a text that is truncated to ``max_tokens``, including the
+        special tokens before it.
 
         As in sentence_transformers.base.modules.Transformer: those of the prompt alone, but for a special token at
         their end.
         """
-        # truncation=True would stay in force for every text after this one
+        # truncation=True would apply to all later texts, too
         added = self.adds_special_tokens
         encoding = self.library(prompt, truncation=False, padding=False, add_special_tokens=added)
         ids: list[int] = list(encoding["input_ids"])
@@ -59,7 +59,7 @@ def prompts(encoder: SentenceEncoder, library: Any) -> ModelPrompts:
 
 
 def _lower_case(tokenizer: Any) -> None:
-    """Make a tokenizer lower the case of texts first, in place."""
+    """Make a tokenizer convert texts to lower case first, in place."""
     if not tokenizer.is_fast:
         tokenizer.do_lower_case = True
         return

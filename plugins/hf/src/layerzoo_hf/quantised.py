@@ -40,7 +40,7 @@ def dequantising(config: Any) -> Any:
 
 
 def _require_option(config: Any, method: str) -> None:
-    """Refuse a method that transformers runs with quantised weights alone, before it asks for the method's package.
+    """Refuse a method that transformers supports only with quantised weights, before it requires the method's package.
 
     method: as the configuration names it. Raises: WeightsError.
     """
@@ -54,7 +54,7 @@ _NOT_DEQUANTISED = ", which transformers does not dequantise while it loads"
 
 
 def undequantised(config: Any, names: Collection[str]) -> WeightsError:
-    """Return the error for a checkpoint that transformers does not manage to dequantise.
+    """Return the error for a checkpoint that transformers cannot dequantise.
 
     names: the keys of the checkpoint.
     """
@@ -67,7 +67,7 @@ def undequantised(config: Any, names: Collection[str]) -> WeightsError:
 
 
 def without_quantisation(config: Any) -> Any:
-    """Return a configuration of which the weights are plain numbers, whatever it says itself."""
+    """Return a copy of a configuration without its quantisation."""
     if getattr(config, "quantization_config", None) is None:
         return config
     config = copy.deepcopy(config)

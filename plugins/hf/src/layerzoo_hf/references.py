@@ -1,8 +1,8 @@
-"""What the files of a model may name: nothing outside of its repository, and no code.
+"""Check that the files of a model name nothing outside of its repository, and no code.
 
-A configuration is data, but the library follows some of what it says: a backbone in another repository, a kernel of the
-hub, a file by its path, any of its classes by name. Each of these has a rule here. Whatever has none is refused by
-the network that hooks do not have (:mod:`layerzoo.isolation`).
+A configuration is data, but the library resolves some of its values: a backbone in another repository, a kernel of the
+hub, a file path, the name of a class. Each of these has a rule here. Hooks have no network access
+(:mod:`layerzoo.isolation`), so that references without a rule fail.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def check_files(model: str, files: Files) -> None:
     Args:
         model: its id, for messages.
         files: the model's files.
-    Raises: OutsideRepositoryError, which names what they name. A file that is not valid JSON is left to who reads it.
+    Raises: OutsideRepositoryError with the reference. A file that is not valid JSON is reported by its reader.
     """
     for name in ("config.json", *_TOKENIZERS, *_PROCESSORS):
         if (path := files.get(name)) is not None:
@@ -90,7 +90,7 @@ def _state(path: Path) -> tuple[int, int]:
 
 @lru_cache(maxsize=256)
 def _check_file(model: str, name: str, path: Path, state: tuple[int, int], names: frozenset[str]) -> None:
-    """Once for a file that stays the same: every hook asks for it."""
+    """Check a file. The result is cached for an unchanged file, because every hook checks it."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError):
@@ -107,7 +107,7 @@ def _check_file(model: str, name: str, path: Path, state: tuple[int, int], names
 
 def check_configuration(model: str, data: Any) -> None:
     """Refuse the configuration of a network, as a config.json or the `args` of a declaration have it, that names
-    another repository, a file or code, or counts what no computer holds.
+    another repository, a file or code, or has counts that exceed any computer's memory.
 
     Raises: OutsideRepositoryError, TooLargeError; MissingLibraryError for arguments of timm without its plugin.
     """
@@ -131,7 +131,7 @@ def check_configuration(model: str, data: Any) -> None:
 
 
 def _check_factory_arguments(model: str, key_path: str, arguments: Mapping[str, Any]) -> None:
-    """Refuse arguments for timm that define where weights come from. The plugin of timm knows which these are."""
+    """Refuse arguments for timm that define the source of weights. The plugin of timm lists these arguments."""
     try:
         from layerzoo_timm.factory import LOADING_ARGUMENTS
     except ModuleNotFoundError as error:
@@ -153,7 +153,7 @@ def _check_classes(model: str, file: str, data: Any) -> None:
 
 
 def _library_classes(name: str) -> Iterator[Any]:
-    """Yield the classes that the library may find under a name: it adds and removes some endings."""
+    """Yield the classes to which the library may resolve a name: it adds and removes some suffixes."""
     processor_name = name.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
     for variant in dict.fromkeys(
         (
@@ -207,7 +207,7 @@ def _check_processor(model: str, file: str, data: Any, names: frozenset[str]) ->
 
 
 def check_tokenizer_settings(model: str, settings: Mapping[str, Any]) -> None:
-    """Refuse arguments for a tokenizer, as sentence-transformers keeps them, that say where its files are.
+    """Refuse arguments for a tokenizer, as sentence-transformers stores them, that define the location of its files.
 
     Raises: OutsideRepositoryError.
     """
@@ -220,8 +220,8 @@ def check_tokenizer_settings(model: str, settings: Mapping[str, Any]) -> None:
 def timm_backbone(fields: dict[str, Any]) -> dict[str, Any] | None:
     """Return a configuration in which a backbone of timm has a configuration, or None where there is nothing to change.
 
-    For a name next to `backbone_kwargs` or to ``use_timm_backbone: false`` the library asks the hub whether a
-    repository is called so, and takes it for one of timm's when there is none.
+    For a name next to `backbone_kwargs` or to ``use_timm_backbone: false``, the library queries the hub for a
+    repository of this name, and assumes an architecture of timm if there is none.
 
     Source: ``consolidate_backbone_kwargs_to_config`` of transformers.backbone_utils.
     """
@@ -238,7 +238,7 @@ def timm_backbone(fields: dict[str, Any]) -> dict[str, Any] | None:
 def outside(
     model: str, statement: str, value: Any, target: str = "another repository or a file"
 ) -> OutsideRepositoryError:
-    """Return the error about a name that leads out of a model's repository."""
+    """Return the error for a reference to something outside of a model's repository."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     text = text if len(text) <= 200 else f"{text[:200]}…"
     return OutsideRepositoryError(

@@ -1,4 +1,4 @@
-"""Repositories of sentence-transformers: what modules.json says runs after the network.
+"""Repositories of sentence-transformers: the modules that run after the network, as listed in modules.json.
 
 Equal to sentence_transformers 6.2 without needing it. Each module here names the class whose computation it repeats;
 their tests compare the two over saved models.
@@ -102,7 +102,7 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SentenceEncoder:
-    """What the files of a sentence-transformers repository say."""
+    """The description of a model in the files of a sentence-transformers repository."""
 
     model: str
     """Its id, for messages."""
@@ -166,7 +166,7 @@ class SentenceEncoder:
         return {f"{folder}/": f"{NAME}.{index}." for index, (folder, _, _) in enumerate(self.modules, 1)}
 
     def pools_decoder(self, config: Any) -> bool:
-        """Return whether the library pools what the decoder of a network returns, and not its encoder.
+        """Return whether the library pools the output of the decoder of a network, not that of its encoder.
 
         config: of the whole network.
         """
@@ -176,7 +176,7 @@ class SentenceEncoder:
     def embedding(self, modality: str, library: nn.Module | None) -> SentenceEmbedding:
         """Return the module that computes the embedding.
 
-        library: what computes the embedding of a tower as the library does, where the network has one.
+        library: the module that computes the embedding of a tower with the library's method; None if there is none.
         """
         steps = [_module(self.model, *module) for module in self.modules]
         if self.is_static:
@@ -213,10 +213,10 @@ class SentenceEncoder:
 
 
 def opened(model: str, files: Files, args: Mapping[str, Any]) -> tuple[Files, SentenceEncoder | None]:
-    """Return the files of a model's network, and what runs after it; None where nothing does, or where `args` say
-    ``modules: false``.
+    """Return the files of a model's network, and the modules that run after it; None if there are none, or if `args`
+    has ``modules: false``.
 
-    Raises: RepositoryError for files that make no sense, and for modules that are not known here, which it names;
+    Raises: RepositoryError for invalid files, and for unknown modules, which it names;
         OutsideRepositoryError for files that name something outside of their repository.
     """
     check_files(model, files)
@@ -275,7 +275,7 @@ def _call_settings(settings: Settings) -> dict[str, Any]:
 
 
 def _unsupported(settings: Settings) -> list[str]:
-    """Return the settings of the network's own module that would change its numbers, and that are not followed here."""
+    """Return the settings of the network's module that would change its output and are not supported here."""
     unsupported = [
         f"processing_kwargs.{name}"
         for name in settings.get("processing_kwargs") or {}
@@ -308,7 +308,7 @@ def _refused(model: str, reason: str) -> RepositoryError:
 
 
 class SentenceEmbedding(nn.Module):
-    """Runs the modules of a sentence-transformers model on what its network returns.
+    """Runs the modules of a sentence-transformers model on the output of its network.
 
     Its children are the modules after the network, by their number in modules.json, where the network has 0.
     """
@@ -410,7 +410,7 @@ def _sum(tokens: Tensor, weights: Tensor) -> Tensor:
 
 
 def _accumulated_in(tokens: Tensor) -> torch.dtype:
-    """Return the dtype in which the library adds up: float32 for a format of 16 bits."""
+    """Return the dtype in which the library accumulates: float32 for a 16-bit dtype."""
     return torch.float32 if tokens.dtype in (torch.float16, torch.bfloat16) else tokens.dtype
 
 
@@ -552,7 +552,8 @@ def _dense(model: str, settings: Settings) -> nn.Module:
 
 
 def _activation(model: str, reference: str | None) -> nn.Module:
-    """Return the activation of a Dense. What is not torch's own, the library replaces by the usual one, and says so."""
+    """Return the activation of a Dense. The library replaces one that is not part of torch by the default, with a
+    warning."""
     if reference is None or not reference.startswith("torch."):
         return nn.Tanh()
     kind = getattr(nn, reference.rpartition(".")[2], None)

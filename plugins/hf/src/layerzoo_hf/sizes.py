@@ -1,4 +1,4 @@
-"""Configurations for inputs of another size: many a network is made for one size only, and is then built again."""
+"""Configurations for inputs of another size. A network that supports only one size is built again for the other."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class StaticNetwork(nn.Module):
     """The mean of the vectors of a text's tokens: sentence_transformers.sentence_transformer.modules.StaticEmbedding.
 
     Args:
-        tokens: how many tokens the vocabulary has. channels: how many numbers a vector has.
+        tokens: the size of the vocabulary. channels: the length of a vector.
     """
 
     def __init__(self, tokens: int, channels: int) -> None:
@@ -44,7 +44,7 @@ class StaticNetwork(nn.Module):
         input_ids: (batch, token). attention_mask: (batch, token), 1 for each token of the text.
         """
         lengths = attention_mask.sum(1)
-        ids = input_ids[attention_mask.bool()]  # as the library has them: one text after the other
+        ids = input_ids[attention_mask.bool()]  # concatenated, as in the library
         mean: Tensor = self.words(ids, lengths.cumsum(0) - lengths)
         return SimpleNamespace(last_hidden_state=mean)
 
@@ -70,7 +70,7 @@ class StaticTokenizer:
 
     @classmethod
     def of(cls, encoder: SentenceEncoder, files: Files) -> StaticTokenizer:
-        """Load the tokenizer of a model. Raises: RepositoryError where it has none, or one that makes no sense."""
+        """Load the tokenizer of a model. Raises: RepositoryError if it is missing or invalid."""
         tokenizer = cls(_backend(encoder, files))
         tokenizer.prompts = prompts(encoder, tokenizer)
         return tokenizer
@@ -98,7 +98,8 @@ def described_static(encoder: SentenceEncoder, files: Files) -> dict[str, Any]:
 def static_network(encoder: SentenceEncoder, files: Files) -> StaticNetwork:
     """Build the network of a model.
 
-    Raises: WeightsError where its checkpoint is not at hand: nothing else says how large it is.
+    Raises: WeightsError if its checkpoint is not on this machine: only the checkpoint determines the size of the
+        network.
     """
     words = _words(encoder, files)
     if words is None:
@@ -110,13 +111,14 @@ def static_network(encoder: SentenceEncoder, files: Files) -> StaticNetwork:
 
 
 def static_dtype(encoder: SentenceEncoder, files: Files) -> str | None:
-    """Return the dtype that the library computes in; None where the checkpoint is not at hand."""
+    """Return the dtype that the library computes in; None if the checkpoint is not on this machine."""
     words = _words(encoder, files)
     return None if words is None else str(words.dtype).removeprefix("torch.")
 
 
 def _words(encoder: SentenceEncoder, files: Files) -> Tensor | None:
-    """Return the vectors of a model on the meta device; None where its checkpoint is not at hand as safetensors."""
+    """Return the vectors of a model on the meta device; None if its checkpoint is not on this machine as
+    safetensors."""
     name: str | None = "/".join(filter(None, (encoder.folder, "model.safetensors")))
     if name not in files:
         name = None if encoder.folder else files.checkpoint_name
@@ -128,7 +130,7 @@ def _words(encoder: SentenceEncoder, files: Files) -> Tensor | None:
 def static_tensors(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Return the vectors of a checkpoint under the network's key, one for each token.
 
-    model2vec may store fewer: ``mapping`` then has the row of each token, and ``weights`` what it is multiplied with.
+    model2vec may store fewer vectors: then ``mapping`` has the row of each token, and ``weights`` its factor.
     Raises: WeightsError for a checkpoint that holds no vectors.
     """
     if "embedding.weight" in tensors:

@@ -1,4 +1,4 @@
-"""Keep fake tensors out of the caches of transformers, which outlive a forward pass."""
+"""Prevent fake tensors in the caches of transformers, which persist after a forward pass."""
 
 from __future__ import annotations
 

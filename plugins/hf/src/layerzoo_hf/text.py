@@ -61,10 +61,10 @@ class LibraryTokenizer:
         self.library = library
         self.adds_special_tokens = adds_special_tokens
         self.returns_mask = _MASK in library.model_input_names
-        with contextlib.suppress(Exception):  # one that takes no text alone says so when it gets one
-            encoding = library(
-                "", truncation=False, padding=False
-            )  # the first call may change what follows: a language
+        # A tokenizer that does not accept a text alone raises the error again when it is used. The first call may
+        # change the special tokens, such as that of a language.
+        with contextlib.suppress(Exception):
+            encoding = library("", truncation=False, padding=False)
             self.returns_mask = _MASK in encoding
         prefix, suffix = _special_tokens(library) if adds_special_tokens else ([], [])
         self.prefix: tuple[int, ...] = tuple(prefix)
@@ -78,7 +78,7 @@ class LibraryTokenizer:
         self.truncation_side: Literal["left", "right"] = library.truncation_side
         self.cuts_plainly = _adds_nothing(library)
         if self.cuts_plainly:
-            self._backend = library.backend_tokenizer  # the call above has set it to neither truncate nor pad
+            self._backend = library.backend_tokenizer  # the call above has disabled truncation and padding
 
     @classmethod
     def of(
@@ -86,7 +86,7 @@ class LibraryTokenizer:
     ) -> LibraryTokenizer:
         """Load the tokenizer next to a model's config.json.
 
-        takes: as in the constructor. encoder: what the files of sentence-transformers say.
+        takes: as in the constructor. encoder: the description in the files of sentence-transformers.
         """
         adds_special_tokens = encoder is None or encoder.adds_special_tokens
         return cls(library_tokenizer(files, encoder), takes, adds_special_tokens=adds_special_tokens)
@@ -101,9 +101,9 @@ class LibraryTokenizer:
     def tensors(self, text: str, max_tokens: int | None = None) -> Mapping[str, Sequence[int]]:
         """Return every tensor of a text, including special tokens, without padding.
 
-        max_tokens: where the text is truncated; None for nowhere.
-        Raises: SampleError for a text that the library's tokenizer refuses, or that it puts other special tokens around
-            than around any other text.
+        max_tokens: the largest number of tokens; None does not truncate.
+        Raises: SampleError for a text that the library's tokenizer refuses, or that gets other special tokens than all
+            other texts.
         """
         if self._backend is not None:
             encoding = self._backend.encode(text, add_special_tokens=self.adds_special_tokens)
@@ -179,7 +179,7 @@ def _pads(library: Any) -> dict[str, int]:
 
 
 def _adds_nothing(library: Any) -> bool:
-    """Return whether a tokenizer is the fast one of the library, which gives texts to its backend as they are."""
+    """Return whether a tokenizer is the fast one of the library, which passes texts to its backend unchanged."""
     kind = type(library)
     return isinstance(library, PreTrainedTokenizerFast) and all(
         getattr(kind, name) is getattr(PreTrainedTokenizerFast, name)
@@ -188,7 +188,7 @@ def _adds_nothing(library: Any) -> bool:
 
 
 class NoTokenizer:
-    """Of an architecture without a checkpoint: it takes tokens, and no text."""
+    """Replaces the tokenizer of an architecture without a checkpoint, which accepts tokens but no text."""
 
     arguments = TextArguments(_IDS, _MASK)
     prefix: tuple[int, ...] = ()
@@ -207,7 +207,7 @@ class NoTokenizer:
 
 
 def describe_text(config: Any, files: Files, encoder: SentenceEncoder | None = None) -> dict[str, Any]:
-    """Describe the preprocessing of texts: the longest, the classification token, and how texts share a batch.
+    """Describe the preprocessing of texts: the maximal length, the classification token, and the batching.
 
     encoder: what the files of sentence-transformers say.
     """
@@ -259,10 +259,10 @@ def _has_tokenizer(files: Files) -> bool:
 
 
 def _usable(config: Any, part: Any, limit: int) -> int:
-    """Return how many tokens a network has positions for. limit: as its configuration and tokenizer state.
+    """Return the number of tokens for which a network has positions. limit: as its configuration and tokenizer state.
 
-    A network that counts positions from its padding token, as RoBERTa does, has no use for the entries of its position
-    table up to that one.
+    A network that counts positions from its padding token, as RoBERTa does, does not use the entries of its position
+    table up to that index.
     """
     pad, positions = getattr(part, "pad_token_id", None), _largest(part, "max_position_embeddings")
     if positions is None or limit <= positions - (pad if isinstance(pad, int) and pad > 0 else 1) - 1:
@@ -278,7 +278,8 @@ _MAKER = "create_position_ids_from_input_ids"
 
 
 def _may_count_after_padding(part: Any) -> bool:
-    """Return whether the library's module of a network has the function. Most do not, and are not built."""
+    """Return whether the library's module of a network defines the function. Most do not, so that they are not
+    built."""
     try:
         module = importlib.import_module(type(part).__module__.replace(".configuration_", ".modeling_"))
     except ImportError:

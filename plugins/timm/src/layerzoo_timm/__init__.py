@@ -1,4 +1,4 @@
-"""timm's networks: `builder: timm`, `args: {name: an architecture, and whatever timm.create_model takes}`."""
+"""timm's networks: `builder: timm`, `args: {name: an architecture, and further arguments of timm.create_model}`."""
 
 from __future__ import annotations
 

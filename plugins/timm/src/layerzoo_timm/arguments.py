@@ -1,4 +1,4 @@
-"""The arguments that a declaration or a repository may hand to ``timm.create_model``: the network's own."""
+"""The arguments that a declaration or a repository may pass to ``timm.create_model``: those of the network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST = 200
 
 
 def check_arguments(model: str, arguments: Mapping[str, Any]) -> None:
-    """Refuse arguments with which timm would read weights from elsewhere than layerzoo does.
+    """Refuse arguments that make timm read weights from another source than layerzoo.
 
     Args:
         model: the id, for messages.

@@ -1,4 +1,5 @@
-"""Convert checkpoint keys to the names of timm's network, by recording what timm copies while it loads them."""
+"""Convert checkpoint keys to the names of timm's network, by recording the copies that timm makes while loading
+them."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ class SavedShapes:
         return cls(type(network).__name__, {name: tuple(tensor.shape) for name, tensor in saved.items()})
 
     def fit(self, tensors: Mapping[str, Tensor]) -> bool:
-        """Return whether a checkpoint is already what the network itself would save."""
+        """Return whether a checkpoint has the names and shapes of the network's state dict."""
         return self.shapes.keys() == tensors.keys() and all(
             self.shapes[name] == tensors[name].shape for name in tensors
         )
@@ -77,7 +78,7 @@ def map_checkpoint(
 def _watched(create: Create, **arguments: Any) -> tuple[nn.Module, dict[str, list[Tensor]]]:
     """Return a network, and the values that were copied into each of its tensors while it was built, by name.
 
-    Initialisation is skipped: no value is asked for, and on the meta device it would take most of the time.
+    Initialisation is skipped: its values are not used, and on the meta device it would take most of the time.
     """
     with WithoutInitialisation(), _Watch() as watch:
         network = create(**arguments)
@@ -86,12 +87,12 @@ def _watched(create: Create, **arguments: Any) -> tuple[nn.Module, dict[str, lis
 
 
 class _Watch(TorchFunctionMode):
-    """Notes what is copied into which tensor, and copies nothing."""
+    """Records which values are copied into which tensor, and copies nothing."""
 
     def __init__(self) -> None:
         super().__init__()
         self.sources: dict[int, list[Tensor]] = defaultdict(list)
-        self._targets: list[Tensor] = []  # kept, so that no other tensor gets the id of one that was noted
+        self._targets: list[Tensor] = []  # kept alive, so that no other tensor gets the id of a recorded one
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -101,6 +102,6 @@ class _Watch(TorchFunctionMode):
             self.sources[id(target)].append(source)
             self._targets.append(target)
             return target
-        if func is Tensor.__deepcopy__:  # timm copies the configuration that the checkpoint is handed over in
+        if func is Tensor.__deepcopy__:  # timm copies the configuration that holds the checkpoint
             return args[0]
         return func(*args, **(kwargs or {}))

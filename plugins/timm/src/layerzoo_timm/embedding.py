@@ -1,4 +1,5 @@
-"""Which of timm's networks are the image tower of a dual encoder: their output is an embedding, not class scores."""
+"""Detect networks of timm that are the image tower of a dual encoder: their output is an embedding, not class
+scores."""
 
 from __future__ import annotations
 
@@ -14,10 +15,10 @@ _CONTRASTIVE = re.compile(r"clip|siglip|pe_core")
 
 
 def is_image_tower(name: str, config: PretrainedCfg) -> bool:
-    """Return whether what a network returns is an embedding that texts are compared with.
+    """Return whether the output of a network is an embedding that is compared with embeddings of texts.
 
-    A CLIP tower ends in a projection, which timm has as its classifier: its width is the number of classes of no set of
-    labels. A SigLIP tower has no classifier, and ends in its attention pooling.
+    A CLIP tower ends in a projection, which timm implements as the classifier: its width is not the number of classes
+    of any label set. A SigLIP tower has no classifier, and ends in its attention pooling.
 
     Args:
         name: the architecture, with its pretrained tag or without.
@@ -26,6 +27,6 @@ def is_image_tower(name: str, config: PretrainedCfg) -> bool:
     if not _CONTRASTIVE.search(f"{name}.{config.tag or ''}"):
         return False
     if config.num_classes == 0:
-        return re.search(r"siglip(?!_gap)", name) is not None  # `gap` pools otherwise than the weights were trained to
+        return re.search(r"siglip(?!_gap)", name) is not None  # `gap` is not the pooling of the training
     labels = {"num_classes": config.num_classes, "tag": config.tag or ""}
     return infer_imagenet_subset(labels) is None and not (config.label_names or config.label_descriptions)

@@ -88,7 +88,8 @@ def front_end(name: str, arguments: Mapping[str, Any]) -> TorchaudioModel:
 
 
 def _network(name: str, rate_hz: int, arguments: Mapping[str, Any]) -> FrontEnd:
-    """Build a front end on the CPU, because torchaudio reads the values of a filter bank; then move it if need be."""
+    """Build a front end on the CPU, because torchaudio reads the values of a filter bank; then move it to the meta
+    device if that is the current one."""
     is_meta = torch.empty(0).is_meta
     with torch.device("cpu"):
         network = FRONT_ENDS[name][0](rate_hz, arguments)

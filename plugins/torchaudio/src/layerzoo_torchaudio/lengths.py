@@ -1,6 +1,6 @@
 """Clips of different length in one batch of a wav2vec2, HuBERT or WavLM network of torchaudio.
 
-The library's own ``lengths`` keep the padding out of attention, but not out of the group norm over the whole clip, and
+The library's ``lengths`` exclude the padding from attention, but not from the group norm over the whole clip, and
 WavLM refuses them. Here all three networks take ``attention_mask``, (batch, sample), and the features of a clip do not
 depend on the clips that it shares a batch with.
 """
@@ -62,7 +62,7 @@ def take_attention_mask(network: Wav2Vec2Model) -> None:
 def _added_mask(
     frame_hop: tuple[int, int], layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """The mask that the library's encoder makes of ``lengths``, which it passes to each layer by position."""
+    """Pass the mask that the library's encoder computes from ``lengths`` to each layer, by position."""
     frames = args[0]
     padding = is_padding(layer, frames, frame_hop)
     if padding is None:
@@ -75,7 +75,7 @@ def _added_mask(
 def _key_padding(
     frame_hop: tuple[int, int], layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """The mask that WavLM's attention takes, and that the library never passes."""
+    """Pass the mask that WavLM's attention accepts, and that the library never passes."""
     frames = args[0]
     padding = is_padding(layer, frames, frame_hop)
     if padding is None:

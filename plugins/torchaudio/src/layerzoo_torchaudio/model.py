@@ -1,4 +1,4 @@
-"""The facts about one model of torchaudio that the hooks answer with."""
+"""The facts about one model of torchaudio that the hooks return."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class WeightsTransform:
         Args:
             image: RGB.
         """
-        with torch.device("cpu"):  # a trace may have put another one in force
+        with torch.device("cpu"):  # a trace may have set another device
             return self._transformed(image)
 
     def _transformed(self, image: Image.Image) -> Pixels | ImageInputs:

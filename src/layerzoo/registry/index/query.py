@@ -290,7 +290,9 @@ def _checked(number: int | None, value: Any, kind: str) -> int:
 def _refused(value: Any, kind: str) -> UsageError:
     if isinstance(value, str):
         return UsageError(f"'{value[:100]}' is not {kind}")
-    return UsageError(f"{value if isinstance(value, float) else f'a {type(value).__name__}'} is not {kind}")
+    return UsageError(
+        f"{value if isinstance(value, float) else f'an object of type {type(value).__name__}'} is not {kind}"
+    )
 
 
 def _text(value: Any) -> str:

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerzoo.errors import SampleError
+from layerzoo.media.audio_input import with_array
 from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.inputs import AudioInputs
 from layerzoo.media.operations import Part, array_of
+from layerzoo.media.sample import failing_as, name_of
 from layerzoo.media.windows import windows
 from layerzoo.pooling import SEQUENCE_AXES
 from layerzoo.runtime.axes import Enlargement
@@ -36,11 +38,18 @@ class AudioPreprocessor(Preprocessor):
         *,
         padded_to_buckets: bool = False,
         windowing: Windowing | None = None,
+        frame_hop: tuple[int, int] | None = None,
     ) -> None:
+        """Store the settings.
+
+        frame_hop: length and hop of a frame of the network in samples, where they were read from its convolutions. They
+        place the padding that an attention mask shows.
+        """
         self.declared = declared
         self._transform = transform
         self._padded_to_buckets = padded_to_buckets
         self.windowing = windowing
+        self.frame_hop = frame_hop
         self._frame = (declared.frame_hop_samples or (1, 1))[0]
         seconds = declared.window_s
         self._window = None if seconds is None else round(seconds * declared.sample_rate_hz)
@@ -51,7 +60,9 @@ class AudioPreprocessor(Preprocessor):
     def padded_to_buckets(self) -> AudioPreprocessor:
         """Return the same preprocessing, with each clip padded to one of few lengths, so that more clips share a
         batch."""
-        return AudioPreprocessor(self.declared, self._transform, padded_to_buckets=True, windowing=self.windowing)
+        return AudioPreprocessor(
+            self.declared, self._transform, padded_to_buckets=True, windowing=self.windowing, frame_hop=self.frame_hop
+        )
 
     def windowed(self, windowing: Windowing) -> AudioPreprocessor:
         """Return the same preprocessing, with each recording cut into windows that are samples.
@@ -60,10 +71,16 @@ class AudioPreprocessor(Preprocessor):
         """
         windowing.check(self.declared.sample_rate_hz, self.declared.channels)
         return AudioPreprocessor(
-            self.declared, self._transform, padded_to_buckets=self._padded_to_buckets, windowing=windowing
+            self.declared,
+            self._transform,
+            padded_to_buckets=self._padded_to_buckets,
+            windowing=windowing,
+            frame_hop=self.frame_hop,
         )
 
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
+        with failing_as(name_of(source)):
+            source = with_array(source)
         if is_tensor(source):
             if self.windowing is not None:
                 raise SampleError(
@@ -150,6 +167,8 @@ class AudioPreprocessor(Preprocessor):
             return replace(row, total=self._window or length)
         if (mask := _mask(row)) is None:
             return row
+        if self.frame_hop is not None and len(mask) == next(iter(row.inputs.values())).shape[-1]:
+            return replace(row, valid=int(mask.sum()), total=len(mask))
         row = replace(row, valid=length * int(mask.sum()) // len(mask))
         return _padded(row) if self._padded_to_buckets and length >= self._frame else row
 
@@ -157,6 +176,8 @@ class AudioPreprocessor(Preprocessor):
         assert self._transform is not None
         try:
             return self._apply_transform(window)
+        except SampleError:
+            raise
         except Exception as error:
             if len(window) < self._least_transformed:
                 raise too_short(
@@ -169,7 +190,7 @@ class AudioPreprocessor(Preprocessor):
         assert self._transform is not None
         inputs = self._transform(np.ascontiguousarray(window.T))
         if not isinstance(inputs, AudioInputs):
-            array = np.asarray(inputs, dtype=np.float32)
+            array = as_float32(inputs)
             is_waveform = array.shape[-1:] == (len(window),)
             inputs = AudioInputs({"waveform" if is_waveform else "input_features": array})
         mask = _mask(inputs)
@@ -223,7 +244,10 @@ class AudioPreprocessor(Preprocessor):
         masked = self.declared.pad == "window" or _mask(rows[0]) is not None
         pad = dict.fromkeys(rows[0].inputs, 0) if self.declared.batching == "tolerance" else None
         batch = collate(rows, pad=pad, masked=masked, sequence_axes=SEQUENCE_AXES - {"token"})
-        return replace(batch, frame_hop=self.declared.frame_hop_samples)
+        is_over_samples = _mask(rows[0]) is not None
+        return replace(
+            batch, frame_hop=self.declared.frame_hop_samples or (self.frame_hop if is_over_samples else None)
+        )
 
     def bucket(self, row: InputRow) -> Any:
         """Return the shapes of a row. Clips of one length share a batch; they may have been padded before."""

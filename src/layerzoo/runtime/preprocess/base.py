@@ -44,6 +44,8 @@ class Preprocessor(ABC):
     """Whether rows differ in size too, so that sorting them saves padding."""
     cls_token = False
     """Whether the first position of every row is a classification token."""
+    knows_special_tokens = False
+    """Whether the special tokens of a text can be excluded from poolings."""
     rows_are_samples = False
     """Whether each row of a sample counts as a sample in the network, like frames that run through it one by one."""
     takes_images = False
@@ -120,5 +122,18 @@ def is_tensor(source: Any) -> bool:
     return isinstance(source, torch.Tensor)
 
 
-def as_float32(tensor: Any) -> NDArray[np.float32]:
-    return np.asarray(dataset.to_numpy(tensor), dtype=np.float32)
+def as_float32(values: Any) -> NDArray[np.float32]:
+    """Convert a tensor or an array to float32. Raises: SampleError for complex numbers."""
+    array = np.asarray(dataset.to_numpy(values) if is_tensor(values) else values)
+    check_real(array)
+    return array.astype(np.float32, copy=False)
+
+
+def check_real(array: NDArray[Any]) -> None:
+    """Raises: SampleError for complex numbers, of which a conversion would drop the imaginary part."""
+    if array.dtype.kind == "c":
+        raise SampleError(
+            "array",
+            f"complex numbers of type {array.dtype}, and this network takes real ones. Next: pass their real and "
+            "imaginary parts, or their absolute values",
+        )

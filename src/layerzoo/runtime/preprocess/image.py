@@ -225,7 +225,7 @@ def row_of(transformed: Any) -> InputRow:
     A single input is passed to the network by position, several by their names.
     """
     if not isinstance(transformed, ImageInputs):
-        return InputRow({PIXELS: np.asarray(transformed, dtype=np.float32)})
+        return InputRow({PIXELS: as_float32(transformed)})
     inputs = dict(transformed.inputs)
     if len(inputs) == 1:
         inputs = {PIXELS: next(iter(inputs.values()))}

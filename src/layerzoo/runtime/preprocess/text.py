@@ -29,6 +29,7 @@ _NOTHING: Mapping[str, Sequence[int]] = MappingProxyType({})
 class TextPreprocessor(Preprocessor):
     modality: Modality = "text"
     variable_length = True
+    knows_special_tokens = True
 
     def __init__(self, declared: TextPreprocess, tokenizer: text.Tokenizer, *, overlap: int | None = None) -> None:
         self.declared = declared

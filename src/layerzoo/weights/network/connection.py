@@ -80,7 +80,7 @@ def translated(label: str, *, is_on_hub: bool = True) -> Iterator[None]:
     except hub.HfHubHTTPError as error:
         raise (_of_hub(label, error) if is_on_hub else _of_status(label, error.response.status_code)) from error
     except hub.LocalEntryNotFoundError as error:
-        # The hub's own wrapping of whatever went wrong when it was asked about a file.
+        # huggingface_hub wraps any failure of a request for a file in this error.
         if isinstance(cause := error.__cause__, hub.HfHubHTTPError):
             raise _of_hub(label, cause) from cause
         raise ConnectionFailedError(_failure(label, cause or error)) from error
@@ -157,7 +157,7 @@ def _of_status(label: str, status: int) -> LayerzooError:
 
 
 def _of_disk(label: str, error: OSError) -> LayerzooError:
-    if error.errno is None:  # huggingface_hub's check of the size of what came
+    if error.errno is None:  # huggingface_hub's check of the size of the download
         return ConnectionFailedError(f"{label} did not come whole: {str(error).splitlines()[0]}")
     reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else str(error)
     return CacheError(
