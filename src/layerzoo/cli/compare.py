@@ -127,6 +127,8 @@ def _facts(specs: Sequence[ModelSpec], layers: Sequence[Sequence[Layer]]) -> Ite
     yield fact("features", [_width(spec, model_layers) for spec, model_layers in zip(specs, layers, strict=True)])
     for dataset, name in _metrics(specs):
         yield fact(f"{dataset} {name}", [_result(spec, dataset, name) for spec in specs])
+    for name in dict.fromkeys(name for spec in specs for name in spec.training):
+        yield fact(f"training {name}", [spec.training.get(name) for spec in specs])
     yield fact("unusable", [spec.unusable for spec in specs])
     yield fact("weights", [spec.weights and spec.weights.source for spec in specs])
     yield fact("builder", [spec.builder for spec in specs])
