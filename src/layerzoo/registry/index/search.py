@@ -256,7 +256,10 @@ class Selection:
             noun: for the message: the kind of the name.
             requested: for the message: the name as the caller gave it.
         """
-        metrics = {metric_name(*names): names for names in self._database.rows(_METRICS)}
+        metrics = {
+            metric_name(*names): names
+            for names in self._database.rows(f"{_METRICS} AND source IN ({self._visibility.ids})")
+        }
         if (words := metrics.get(metric_name(name))) is None:
             raise no_such(noun, requested, [*(SORTS if noun == "sort key" else ()), *sorted(metrics)])
         path = "$.metrics" + "".join(f".{json.dumps(word, ensure_ascii=False)}" for word in words)
