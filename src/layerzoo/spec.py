@@ -457,7 +457,9 @@ class ModelSpec:
     """The floating-point operations of the whole network, for one sample, at the input size of its preprocess."""
     metrics: FrozenMap = field(default_factory=FrozenMap)
     """The results of the weights, as their publisher states them: a mapping from dataset to metric to value, as in
-    `imagenet: {acc1: 80.858}`. The entry `training` describes their training: the number of `classes`, and the address
+    `imagenet: {acc1: 80.858}`."""
+    training: FrozenMap = field(default_factory=FrozenMap)
+    """Facts about the training of the weights, as their publisher states them: the number of `classes`, and the address
     of the `recipe`."""
     unusable: BoundedStr | None = None
     """Why the network cannot be a backbone, and what to use instead. The model is listed, and loading it is an
@@ -516,6 +518,7 @@ class ModelSpec:
         fields = dict(data)
         fields["args"] = FrozenMap(fields.get("args"))
         fields["metrics"] = FrozenMap(fields.get("metrics"))
+        fields["training"] = FrozenMap(fields.get("training"))
         fields["traced_with"] = FrozenMap(fields.get("traced_with"))
         fields["layers"] = tuple(layer_from_dict(layer) for layer in fields.get("layers", ()))
         for name in ("aliases", *TAGS):

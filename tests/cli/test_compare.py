@@ -12,7 +12,7 @@ import pytest
 from tests.cli.test_help import check
 from tests.terminal import Zoo as Terminal
 
-from layerzoo.cli.compare import _merged
+from layerzoo.cli.compare import Compared, _merged
 
 Install = Callable[..., None]
 Zoo = Callable[[str], tuple[int, str, str]]
@@ -59,6 +59,16 @@ def test_a_model_compared_with_itself_has_no_differences(zoo: Zoo) -> None:
     found = compared(zoo, "acme/vit-shelf acme/shelf")
     assert not any(row["differs"] for row in (*found["facts"], *found["layers"]))
     assert zoo("compare acme/vit-shelf acme/shelf --differing --format jsonl")[1].count("\n") == 1
+
+
+def test_different_values_that_are_equal_when_rounded_are_printed_in_full() -> None:
+    params = Compared("fact", "params", [22_050_664, 22_050_665, None], ["22.1M", "22.1M", None])
+    assert params.cells == ["22,050,664", "22,050,665", None]
+    costs = {"depth": 0.5, "params": 1000, "flops": None}
+    values = [{**costs, "shape": [4, 8]}, {**costs, "shape": [4, 9]}]
+    layer = Compared("layer", "block.0", list(values), ["0.500 · 1k · ?"] * 2)
+    assert layer.cells == ["0.5 · 1,000 · ? · 4×8", "0.5 · 1,000 · ? · 4×9"]
+    assert Compared("layer", "block.0", [values[0]] * 2, ["0.500 · 1k · ?"] * 2).cells == ["0.500 · 1k · ?"] * 2
 
 
 def test_json_lines_contain_the_models_and_then_the_rows(zoo: Zoo) -> None:

@@ -127,3 +127,11 @@ def test_an_embedder_gives_a_vector_for_a_single_input(tmp_path: Path) -> None:
     ]
     arrays = layerzoo.Embedder(layerzoo.wrap(torch.nn.Linear(3, 4)))
     assert arrays.encode(torch.zeros(1, 3)).shape == (1, 4)
+
+
+def test_the_input_of_a_network_for_spectra_is_not_called_waveform() -> None:
+    backbone = layerzoo.load("starter/whisper-tiny-en", layer="block.0")
+    batch = backbone.preprocess([layerzoo.Audio(np.zeros(16_000, np.float32), 16_000)])
+    assert [(name, tensor.ndim) for name, tensor in batch.inputs.items()] == [("input_features", 3)]
+    (features,) = batch.inputs.values()
+    assert list(backbone.preprocess([features[0]]).inputs) == ["input_features"]

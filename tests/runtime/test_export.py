@@ -91,6 +91,14 @@ def test_an_onnx_file_runs_in_onnxruntime(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["cnn.onnx"]
 
 
+def test_the_axes_of_an_onnx_file_have_names(tmp_path: Path) -> None:
+    exported = small_text().export(tmp_path / "text.onnx")
+    session = onnxruntime.InferenceSession(exported.path)
+    assert {node.name: node.shape for node in session.get_inputs()} == exported.inputs
+    (output,) = session.get_outputs()
+    assert output.shape[0] == "batch"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "layers"), LARGE)
 def test_cuts_of_four_kinds_run_in_onnxruntime(model: str, layers: list[str], tmp_path: Path) -> None:

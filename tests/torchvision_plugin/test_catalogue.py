@@ -56,7 +56,10 @@ def test_results_are_those_that_torchvision_states() -> None:
     stated = models.ResNet50_Weights.IMAGENET1K_V1.meta["_metrics"]["ImageNet-1K"]
     metrics = layerzoo.model("torchvision/resnet50.IMAGENET1K_V1").metrics
     assert metrics["imagenet"].to_dict() == {"acc1": stated["acc@1"], "acc5": stated["acc@5"]}
-    assert metrics["training"]["classes"] == 1000
+    assert metrics.keys() == {"imagenet"}
+    assert layerzoo.model("torchvision/resnet50.IMAGENET1K_V1").training["classes"] == 1000
+    with pytest.raises(UsageError, match="no metric 'training-classes'"):
+        layerzoo.models(metric="training-classes>=1")
 
 
 @pytest.mark.parametrize(

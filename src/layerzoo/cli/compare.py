@@ -49,6 +49,18 @@ class Compared:
     def differs(self) -> bool:
         return any(value != self.values[0] for value in self.values)
 
+    @property
+    def is_rounded(self) -> bool:
+        """Whether different values are the same text."""
+        return len({(text, repr(value)) for text, value in zip(self.shown, self.values, strict=True)}) > len(
+            set(self.shown)
+        )
+
+    @property
+    def cells(self) -> list[str | None]:
+        """The values as text for a table: in full where different values would be the same text."""
+        return list(map(_in_full, self.values)) if self.is_rounded else self.shown
+
     def to_dict(self) -> dict[str, Any]:
         return {self.kind: self.name, "values": self.values, "differs": self.differs}
 
@@ -115,6 +127,8 @@ def _facts(specs: Sequence[ModelSpec], layers: Sequence[Sequence[Layer]]) -> Ite
     yield fact("features", [_width(spec, model_layers) for spec, model_layers in zip(specs, layers, strict=True)])
     for dataset, name in _metrics(specs):
         yield fact(f"{dataset} {name}", [_result(spec, dataset, name) for spec in specs])
+    for name in dict.fromkeys(name for spec in specs for name in spec.training):
+        yield fact(f"training {name}", [spec.training.get(name) for spec in specs])
     yield fact("unusable", [spec.unusable for spec in specs])
     yield fact("weights", [spec.weights and spec.weights.source for spec in specs])
     yield fact("builder", [spec.builder for spec in specs])
@@ -184,6 +198,14 @@ def _cell_text(layer: Layer | None) -> str | None:
     return " · ".join("?" if cost is None else cost for cost in costs) if any(costs) else "yes"
 
 
+def _in_full(value: Any) -> str | None:
+    """Return a value as text without rounding; of a layer, also the shape."""
+    if isinstance(value, dict):
+        costs = [_in_full(value[name]) or "?" for name in ("depth", "params", "flops")]
+        return " · ".join([*costs, "×".join(map(str, value["shape"] or ()))]).removesuffix(" · ")
+    return f"{value:,}" if isinstance(value, int) else None if value is None else str(value)
+
+
 # ---------------------------------------------------------------- output
 
 
@@ -210,6 +232,8 @@ def _print_table(models: list[str], rows: list[Compared]) -> None:
     if sum(len(model) + 2 for model in models) > room:
         headings = [f"[{number}]" for number in range(1, len(models) + 1)]
         print_lines([*(f"{heading} {model}" for heading, model in zip(headings, models, strict=True)), ""])
-    print_table([[name, *row.shown] for name, row in zip(names, rows, strict=True)], ["", *headings], squeeze=True)
+    print_table([[name, *row.cells] for name, row in zip(names, rows, strict=True)], ["", *headings], squeeze=True)
     if any(row.kind == "layer" for row in rows):
         say("", "Layers: depth · parameters up to the layer · FLOPs up to the layer.")
+    if any(row.is_rounded for row in rows):
+        say("Values that are equal when rounded are in full, with the shape of a layer.")

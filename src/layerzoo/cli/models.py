@@ -12,7 +12,7 @@ from layerzoo.cli.choice import WholeNumber, WordChoice
 from layerzoo.cli.messages import say
 from layerzoo.cli.output import Format, PrintedRow, count, counted, paged, print_rows, results_text
 from layerzoo.cli.streams import stdout
-from layerzoo.errors import UsageError, nearest, nearest_hint
+from layerzoo.errors import UsageError, nearest_hint
 from layerzoo.modalities import MODALITIES
 from layerzoo.registry import Registry, registry
 from layerzoo.registry.index.query import (
@@ -274,20 +274,8 @@ def _check_plugin(zoo: Registry, filters: dict[str, Any]) -> None:
 
 def _nothing_found(zoo: Registry, filters: dict[str, Any]) -> str:
     """Return the likely reason why no model matches, and the next step."""
-    facets: tuple[tuple[str, Callable[[], list[str]]], ...] = (
-        ("license", zoo.licenses),
-        ("builder", zoo.builders),
-        ("task", lambda: zoo.tags("tasks")),
-        ("trained_on", lambda: zoo.tags("trained_on")),
-        ("language", lambda: zoo.tags("languages")),
-    )
-    for name, values in facets:
-        value, facet = filters[name], _NOUNS.get(name, name)
-        if value is not None and not zoo.count(**{name: value, "installed": None}):
-            possible = sorted({value.lower() for value in values()})
-            close = nearest(value, possible)
-            hint = nearest_hint(close)
-            return f"No model has the {facet} '{value}'. {hint}All: {', '.join(possible)}"
+    if error := zoo.unknown_value(**{**filters, "plugin": None}):
+        return str(error)[:1].upper() + str(error)[1:]
     if filters["installed"] is True and (number := zoo.count(**{**filters, "installed": False})):
         models = "1 that is not installed does" if number == 1 else f"{number:,} that are not installed do"
         return f"No installed model matches, but {models}: add --not-installed"

@@ -21,8 +21,8 @@ def command(model: str, format_: Format) -> None:
 
     MODEL is an id, an alias, or the last part of an id where that is unique. json has the keys of a ModelSpec: id,
     modality, builder, args, weights {source, sha256, keys}, preprocess {kind, …}, layers [{name, module, …}],
-    default {layer, pool}, base, summary, license, tasks, trained_on, languages, params, flops, metrics, unusable,
-    plugin, aliases. A key without a value is omitted.
+    default {layer, pool}, base, summary, license, tasks, trained_on, languages, params, flops, metrics, training,
+    unusable, plugin, aliases. A key without a value is omitted.
 
     \b
     Examples:
@@ -59,6 +59,7 @@ def _facts(spec: ModelSpec) -> Iterator[tuple[str, Any]]:
     yield "preprocess", _listed(_without_processor(to_plain(preprocess))) if preprocess else _unknown(spec)
     yield from _processor(preprocess)
     yield "metrics", results_text(spec.metrics)
+    yield "training", _listed(spec.training.to_dict())
     yield "computes in", _dtypes(spec)
     yield "batching", preprocess and _BATCHING.get(preprocess.batching)
     yield "default", f"layer {spec.default.layer}, pool {spec.default.pool}"

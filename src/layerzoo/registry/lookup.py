@@ -15,6 +15,7 @@ from layerzoo.local_files import local_folder
 from layerzoo.paths import LOCK_NAME, REGISTRY_NAME, cache_dir, user_folder
 from layerzoo.registry.index.query import Filters, check_limit, check_modality, parse_filters
 from layerzoo.registry.index.reader import IndexReader
+from layerzoo.registry.installed.plugin import USER_NAMESPACE
 
 if TYPE_CHECKING:  # listing models takes as long as importing all of these
     from layerzoo.registry.changes import Changes, UserFile
@@ -204,7 +205,8 @@ class Registry:
             limit: the maximal number of models.
             filters: see :class:`Filters`.
         Raises: UsageError for an unknown filter, modality or sort key, for a negative limit, and for
-            ``installed=False`` or ``None``: a model that is not installed has no declaration, see :meth:`entries`.
+            ``installed=False`` or ``None``: a model that is not installed has no declaration, see :meth:`entries`;
+            NotFoundError for a plugin that is not installed, and where :meth:`unknown_value` returns one.
         """
         if pattern is not None:
             filters["pattern"] = pattern
@@ -216,6 +218,8 @@ class Registry:
         self._announce()
         check_limit(limit)
         rows = self._ask(filters, lambda selection: selection.rows(sort, limit))
+        if not rows and (error := self.unknown_value(**filters)):
+            raise error
         names = self._reader.aliases_by_target([row.spec["id"] for row in rows])
         specs = (self._specs.usable(row, names.get(row.spec["id"], ())) for row in rows)
         return [spec for spec in specs if spec is not None]
@@ -242,6 +246,30 @@ class Registry:
     def count(self, **filters: Unpack[Filters]) -> int:
         """Count the models that match all filters."""
         return self._ask(filters, lambda selection: selection.count())
+
+    def unknown_value(self, **filters: Unpack[Filters]) -> NotFoundError | None:
+        """Return the error for a value of a filter that no model has, installed or not; None if there is none.
+
+        An empty list would hide the mistake.
+
+        Args:
+            filters: as for :meth:`ids`.
+        """
+        plugin = filters.get("plugin") if filters.get("installed", True) is True else None
+        if plugin is not None and plugin != USER_NAMESPACE and self._manifests.named(plugin) is None:
+            return self._unknown.plugin(plugin)
+        for name, noun, values in (
+            ("license", "license", self.licenses),
+            ("builder", "builder", self.builders),
+            ("task", "task", lambda: self.tags("tasks")),
+            ("trained_on", "training data", lambda: self.tags("trained_on")),
+            ("language", "language", lambda: self.tags("languages")),
+        ):
+            value = filters.get(name)
+            condition: Any = {name: value, "installed": None}
+            if value is not None and not self.count(**condition):
+                return self._unknown.value(noun, str(value), values())
+        return None
 
     def matched_texts(self, **filters: Unpack[Filters]) -> list[str]:
         """Return the parts of ``text`` that the results match, where no model matches all of its words.
@@ -464,7 +492,8 @@ def models(
             words of a search. A model that does not declare the filtered value does not match.
             Numbers may be written as on the command line: ``max_params="3M"``, ``size_px="384x256"``.
     Raises: UsageError for an unknown filter, modality or sort key, for a value that a filter cannot read, and for a
-        negative limit.
+        negative limit; NotFoundError, with the nearest ones, for a plugin that is not installed, and for a task,
+        training data, a language, a license or a builder that no model has.
 
     >>> [spec.id for spec in layerzoo.models("toy/*")]
     ['toy/next-word']

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -70,7 +71,7 @@ def export(backbone: Backbone, path: str | os.PathLike[str], to: ExportFormat | 
     batches = _compared_batches(backbone, example, varying)
     with _scratch(target) as scratch:
         try:
-            run = _write_onnx(program, backbone, example, scratch) if chosen == "onnx" else _write_pt2(program, scratch)
+            run = _write_onnx(program, backbone, varying, scratch) if chosen == "onnx" else _write_pt2(program, scratch)
         except OSError as error:
             raise OutputError(f"{target} cannot be written: {error.strerror or error}", path=target) from error
         difference = _compare(backbone, run, batches)
@@ -201,11 +202,11 @@ def _write_pt2(program: ExportedProgram, path: Path) -> _Run:
     return run
 
 
-def _write_onnx(program: ExportedProgram, backbone: Backbone, example: Batch, path: Path) -> _Run:
+def _write_onnx(program: ExportedProgram, backbone: Backbone, varying: Varying, path: Path) -> _Run:
     with needs("onnx"):
         import onnxruntime
         import onnxscript  # noqa: F401 - torch requires it
-    names, outputs = list(example.inputs), [layer.name for layer in backbone.layers]
+    names, outputs = list(varying), [layer.name for layer in backbone.layers]
     try:
         with _quiet():
             onnx_program = torch.onnx.export(
@@ -217,6 +218,7 @@ def _write_onnx(program: ExportedProgram, backbone: Backbone, example: Batch, pa
             model=backbone.spec.id,
         ) from error
     assert onnx_program is not None
+    _name_axes(onnx_program.model, varying)
     size = sum(tensor.numel() * tensor.element_size() for tensor in network_of(backbone).state_dict().values())
     onnx_program.save(path, external_data=size > _LARGEST_IN_ONE_FILE)
     options = onnxruntime.SessionOptions()
@@ -228,6 +230,36 @@ def _write_onnx(program: ExportedProgram, backbone: Backbone, example: Batch, pa
         return dict(zip(outputs, map(torch.from_numpy, values), strict=True))
 
     return run
+
+
+def _name_axes(model: Any, varying: Varying) -> None:
+    """Name the varying axes of an ONNX model, in place of torch's names such as s85.
+
+    torch.export names them only for a named ``Dim``, which refuses networks whose sizes depend on each other.
+
+    Args:
+        model: an ``onnxscript.ir.Model``.
+        varying: the axes of each input, and their names.
+    """
+    from onnxscript import ir
+
+    names = {
+        tensor.shape[axis].value: name
+        for tensor in model.graph.inputs
+        for axis, name in varying[tensor.name].items()
+        if isinstance(tensor.shape[axis], ir.SymbolicDim)
+    }
+    pattern = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
+    values = [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
+    for value in values if names else ():
+        if value.shape is not None:
+            value.shape = ir.Shape(_renamed(dim, pattern, names) for dim in value.shape)
+
+
+def _renamed(dim: Any, pattern: re.Pattern[str], names: Mapping[str, str]) -> Any:
+    """Return a size with its symbols renamed: s85 is batch, and 2*s85 is 2*batch."""
+    symbols = getattr(dim, "value", None)
+    return pattern.sub(lambda symbol: names[symbol[0]], symbols) if isinstance(symbols, str) else dim
 
 
 @contextlib.contextmanager

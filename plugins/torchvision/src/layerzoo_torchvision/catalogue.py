@@ -45,6 +45,7 @@ def _model(architecture: str, weights: WeightsEnum) -> dict[str, Any]:
         "tasks": tasks_of(arguments),
         "trained_on": trained_on(weights),
         "metrics": metrics_of(weights),
+        "training": training_of(weights),
     }
     if arguments.kind == "quantization":
         row |= {"unusable": _QUANTIZED.format(base=f"torchvision/{architecture.removeprefix('quantized_')}")}
@@ -54,19 +55,20 @@ def _model(architecture: str, weights: WeightsEnum) -> dict[str, Any]:
 
 
 def metrics_of(weights: WeightsEnum) -> dict[str, dict[str, Any]]:
-    """Return the results that torchvision states for some weights, by dataset and metric.
-
-    The entry ``training`` has the number of classes and the address of the recipe.
-    """
+    """Return the results that torchvision states for some weights, by dataset and metric."""
     results = {
         _DATASETS.get(metric_name(dataset), metric_name(dataset)): {
             metric_name(metric): value for metric, value in values.items() if isfinite(value)
         }
         for dataset, values in weights.meta["_metrics"].items()
     }
+    return {dataset: values for dataset, values in results.items() if values}
+
+
+def training_of(weights: WeightsEnum) -> dict[str, Any]:
+    """Return the number of classes and the address of the recipe of some weights, where torchvision states them."""
     training = {"classes": len(weights.meta.get("categories") or ()), "recipe": weights.meta.get("recipe")}
-    sections = {**results, "training": {key: value for key, value in training.items() if value}}
-    return {dataset: values for dataset, values in sections.items() if values}
+    return {name: value for name, value in training.items() if value}
 
 
 def _source(weights: WeightsEnum) -> dict[str, str]:

@@ -47,6 +47,7 @@ _FIRST_KEYS = (
     "params",
     "flops",
     "metrics",
+    "training",
     "weights",
     "preprocess",
 )

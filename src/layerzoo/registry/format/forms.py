@@ -286,6 +286,8 @@ Metrics = Annotated[
     ),
 ]
 
+Training = dict[NonEmptyStr, int | float | BoundedStr]
+
 
 def _in_a_file(type_: Any) -> Any:
     """Convert the type of a field of a spec to that of the key of a file.
@@ -494,6 +496,7 @@ class ModelForm(Form):
     default: DefaultForm = UNSET
     weights: WeightsForm = UNSET
     metrics: Metrics = UNSET
+    training: Training = UNSET
 
 
 MODEL_FORMS: dict[str, type[ModelForm]] = {

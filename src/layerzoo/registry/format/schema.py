@@ -50,7 +50,7 @@ FORMAT = 1
 """The version of the format that this layerzoo reads."""
 MAX_LAYERS = 20_000
 
-_KEPT = {"summary", "license", "builder", "args", "params", "flops", "base", "metrics", "unusable", *TAGS}
+_KEPT = {"summary", "license", "builder", "args", "params", "flops", "base", "metrics", "training", "unusable", *TAGS}
 
 _LAYER = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
 _MODULE = re.compile(r"|[^\s.#<\[\]{}]+(\.[^\s.#<\[\]{}]+)*")

@@ -75,7 +75,7 @@ AnswerT = TypeVar("AnswerT")
 _AT_ONCE = 500
 """How many rows are requested in one query."""
 _MOST_WORDS = 4
-"""The maximal number of words of which every combination is tried."""
+"""The maximal number of words of which every combination, and every pair as one word, is tried."""
 _MOST_COUNTED = 2_000
 """Words with more matches than this count as equally common: counting all matches of a common word takes 10 ms."""
 _METRICS = (
@@ -203,7 +203,8 @@ class Selection:
 
     def _joined(self, words: Sequence[str]) -> list[str]:
         """Return the text with two adjacent words as one, where models match that."""
-        texts = (" ".join([*words[:i], "".join(words[i : i + 2]), *words[i + 2 :]]) for i in range(len(words) - 1))
+        pairs = range(len(words) - 1) if len(words) <= _MOST_WORDS else ()
+        texts = (" ".join([*words[:i], "".join(words[i : i + 2]), *words[i + 2 :]]) for i in pairs)
         return [text for text in texts if self._exists(match(text))][:1]
 
     def _parts(self, words: Sequence[str]) -> list[str]:
@@ -256,7 +257,10 @@ class Selection:
             noun: for the message: the kind of the name.
             requested: for the message: the name as the caller gave it.
         """
-        metrics = {metric_name(*names): names for names in self._database.rows(_METRICS)}
+        metrics = {
+            metric_name(*names): names
+            for names in self._database.rows(f"{_METRICS} AND source IN ({self._visibility.ids})")
+        }
         if (words := metrics.get(metric_name(name))) is None:
             raise no_such(noun, requested, [*(SORTS if noun == "sort key" else ()), *sorted(metrics)])
         path = "$.metrics" + "".join(f".{json.dumps(word, ensure_ascii=False)}" for word in words)

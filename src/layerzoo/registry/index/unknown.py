@@ -125,6 +125,19 @@ class Unknown:
         message = f"there is no plugin '{name}'. {nearest_hint(close)}Installed: {', '.join(names)}"
         return NotFoundError(message, asked=name, nearest=close)
 
+    def value(self, noun: str, value: str, values: Sequence[str]) -> NotFoundError:
+        """Return the error for a task, a license or the like that no model has.
+
+        Args:
+            noun: the kind of the value.
+            value: as the caller wrote it.
+            values: those of all models.
+        """
+        possible = sorted({value.lower() for value in values})
+        close = nearest(value, possible)
+        message = f"no model has the {noun} '{value[:100]}'. {nearest_hint(close)}All: {', '.join(possible)}"
+        return NotFoundError(message, asked=value, nearest=close)
+
     def builder(self, name: str) -> PluginError:
         """Return the error for a builder: of a plugin that is not installed or cannot be used, or misspelt."""
         if not self._reader.environment.has_plugins:

@@ -90,7 +90,7 @@ class AudioPreprocessor(Preprocessor):
                 )
             waveform = as_float32(source)
             length = (self._window or 1) if self.declared.pad == "window" else max(1, waveform.size)
-            return Prepared([InputRow({"waveform": waveform}, valid=length, total=length)])
+            return Prepared([InputRow({self._input_name: waveform}, valid=length, total=length)])
         options = {
             "sample_rate_hz": self.declared.sample_rate_hz,
             "channels": self.declared.channels,
@@ -190,11 +190,20 @@ class AudioPreprocessor(Preprocessor):
         assert self._transform is not None
         inputs = self._transform(np.ascontiguousarray(window.T))
         if not isinstance(inputs, AudioInputs):
-            inputs = AudioInputs({"waveform": as_float32(inputs)})
+            array = as_float32(inputs)
+            is_waveform = array.shape[-1:] == (len(window),)
+            inputs = AudioInputs({"waveform" if is_waveform else "input_features": array})
         mask = _mask(inputs)
         if next(iter(inputs.inputs.values())).size == 0 or (mask is not None and not mask.any()):
             raise ValueError("the feature extractor returns nothing")
         return inputs
+
+    @cached_property
+    def _input_name(self) -> str:
+        """The name of the network's first input: ``waveform``, or ``input_features`` for spectra."""
+        if self._transform is None:
+            return "waveform"
+        return next(iter(self._apply_transform(self._zeros(self.usual_samples)).inputs))
 
     @cached_property
     def _least_transformed(self) -> int:
