@@ -175,7 +175,7 @@ def test_32_channels_are_averaged(backbone: layerzoo.Backbone) -> None:
         ((np.full(RATE, np.inf, np.float32), RATE), "holds samples that are not finite (infinite or not a number)"),
         (
             (np.zeros((RATE, 65), np.float32), RATE),
-            "samples of shape (16000, 65): audio is (time,) or (time, channel)",
+            "samples of shape (16000, 65): 65 channels, at most 64",
         ),
         ((np.zeros(RATE, np.float32), 2_000_000), "a sample rate of 2000000 Hz: audio has 1000 to 1000000"),
         ((np.zeros(RATE, complex), RATE), "samples of complex128: give floating point or integers"),
