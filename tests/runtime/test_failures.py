@@ -83,7 +83,7 @@ def test_an_invalid_description_is_an_error_of_the_plugin(
 
 def test_a_chain_of_another_type_is_an_error_of_the_plugin(misbehaving: Misbehaving) -> None:
     spec = misbehaving(describe={"chain": {"count": 2}})
-    with pytest.raises(PluginError, match="layerzoo_describe returns an object of type FrozenMap as the chain of misbehaving/net"):
+    with pytest.raises(PluginError, match="returns an object of type FrozenMap as the chain of misbehaving/net"):
         layerzoo.load(replace(spec, layers=()))
 
 
