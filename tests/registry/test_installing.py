@@ -17,7 +17,7 @@ ASKED_AGAIN = """
 import sys
 import layerzoo
 for _ in sys.stdin:
-    print(*(spec.id for spec in layerzoo.models(plugin="nut")), flush=True)
+    print(*(spec.id for spec in layerzoo.models() if spec.id.startswith("nut/")), flush=True)
 """
 
 
