@@ -122,7 +122,7 @@ def test_padding_that_cannot_be_excluded_is_refused() -> None:
     batch = encoded()
     backbone = layerzoo.wrap(bert(), example=batch)
     batch["attention_mask"][0, 1] = 0
-    with pytest.raises(SampleError, match=r"0: its attention_mask excludes 1 positions inside of the sample"):
+    with pytest.raises(SampleError, match=r"0: its attention_mask excludes positions inside the sample \(1\)"):
         layerzoo.extract(backbone, batch, layer="block.0")
     batch["attention_mask"][0] = 0
     with pytest.raises(SampleError, match=r"marks all 12 positions as padding"):

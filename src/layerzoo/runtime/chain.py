@@ -294,7 +294,7 @@ class TraceIndex:
         return step > call.start and call.end == step + 1
 
     def is_bare(self, call: Call) -> bool:
-        """Return whether a module is a convolution or a linear map of its own, and contains no modules."""
+        """Return whether a module is a single convolution or linear map."""
         return self.flops([call]) > 0 and not self.inside(call)
 
     def after_activation(self, activation: Activation) -> Activation:

@@ -43,7 +43,7 @@ ARCHITECTURES = {
     "mae": "masked autoencoder",
     "asr": "speech recognition",
 }
-"""The words that abbreviations in ids stand for."""
+"""The words that abbreviations in ids are short for."""
 
 
 def task_words(modality: str, tasks: Iterable[str]) -> str:
@@ -52,7 +52,7 @@ def task_words(modality: str, tasks: Iterable[str]) -> str:
 
 
 def architecture_words(parts: Iterable[str]) -> str:
-    """Return the words for which the parts of an id stand: ``vit`` is a vision transformer."""
+    """Return the words that the parts of an id are short for: ``vit`` is a vision transformer."""
     return " ".join(words for part in parts if (words := ARCHITECTURES.get(part.lower())))
 
 

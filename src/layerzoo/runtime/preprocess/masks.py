@@ -67,7 +67,7 @@ def valid_range(name: str, mask: NDArray[Any]) -> ValidRange:
     if end - first != len(positions):
         raise SampleError(
             "mask",
-            f"its {name} excludes {end - first - len(positions)} positions inside of the sample, and pooling excludes "
+            f"its {name} excludes positions inside the sample ({end - first - len(positions)}), and pooling excludes "
             "padding at the ends only. Next: pass the sample without these positions",
         )
     return ValidRange(len(positions), len(mask), first)
